@@ -1,0 +1,118 @@
+"""Try several settings of the learning rates, image size and number of training images, on validation alone.
+
+Each trial trains every seed of params.yaml with one setting and appends a row for each to a CSV file. The test
+part is never opened. A trial that stands in the file already is not run again.
+
+    python -m benchmarks.search_rates --train 0.5 --uniform 0.01 0.003 --pair 0.0001 0.01 --pair 0.001 0.01
+"""
+
+import argparse
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from stages.data.batches import Samples, open_samples
+from stages.data.images import to_pixels
+from stages.data.sources import load_source
+from stages.data.splits import Part, split_samples
+from stages.data.store import open_prepared, write_prepared
+from stages.errors import run
+from stages.files import write_csv
+from stages.models.compute import Compute, set_up_compute
+from stages.models.network import build_network
+from stages.params import Data, Params, Rates, Split, load_params
+from stages.progress import each
+from stages.rates.policies import learning_rates
+from stages.training.replicate import train_replicate
+
+RESULTS = Path("benchmarks/rate_search.csv")
+SETTING = ["image_size", "train_images", "arm", "backbone", "head", "optimizer"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--image-size", type=int, default=None, help="pixels (default: params.yaml's)")
+    parser.add_argument("--train", type=float, default=None, help="fraction for training; the rest is halved")
+    parser.add_argument("--uniform", type=float, nargs="*", default=[], help="uniform rates to try")
+    parser.add_argument("--pair", type=float, nargs=2, action="append", default=[], help="a backbone and a head rate")
+    parser.add_argument("--optimizer", choices=["sgd", "adam", "adamw"], default=None)
+    options = parser.parse_args()
+
+    params = load_params()
+    data = params.data
+    if options.train is not None:
+        rest = (1 - options.train) / 2
+        data = data.model_copy(update={"split": Split(train=options.train, val=rest, test=rest)})
+    if options.image_size is not None:
+        data = data.model_copy(update={"image_size": options.image_size})
+    if options.optimizer is not None:
+        optimizer = params.optimizer.model_copy(update={"name": options.optimizer})
+        params = params.model_copy(update={"optimizer": optimizer})
+    params = params.model_copy(update={"data": data})
+
+    compute = set_up_compute(params.train)
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(data, Path(folder) / "prepared")
+        for rate in options.uniform:
+            try_rates(params, Rates(uniform=rate, backbone=rate, head=rate), Path(folder), compute)
+        for backbone, head in options.pair:
+            try_rates(params, Rates(uniform=head, backbone=backbone, head=head), Path(folder), compute)
+
+
+def prepare(data: Data, folder: Path) -> None:
+    """Do what the stage does, elsewhere."""
+    source = load_source(data)
+    parts = split_samples(source.samples, source.classes, data.split, data.seed)
+    names = [source.classes[label] for label in source.samples["label"]]
+    write_prepared(
+        source.samples.assign(**{"class": names}, part=parts),
+        pixels=lambda row: to_pixels(source.open(row), data.image_size, source.channels),
+        shape=(data.image_size, data.image_size, source.channels),
+        progress=partial(each, what="preparing", unit=" images"),
+        folder=folder,
+    )
+
+
+def try_rates(params: Params, rates: Rates, folder: Path, compute: Compute) -> None:
+    """Train every seed with these rates; keep the figures of the last epoch."""
+    prepared = open_prepared(folder / "prepared")
+    samples: dict[Part, Samples] = {
+        "train": open_samples(prepared, "train", compute.device),
+        "val": open_samples(prepared, "val", compute.device),
+    }
+    arm = "uniform" if rates.backbone == rates.head else "differential"
+    setting = dict(
+        zip(
+            SETTING,
+            (prepared.image_size, len(samples["train"]), arm, rates.backbone, rates.head, params.optimizer.name),
+            strict=True,
+        )
+    )
+    for seed in params.train.seeds:
+        done = pd.read_csv(RESULTS) if RESULTS.exists() else pd.DataFrame(columns=[*SETTING, "seed"])
+        if (done[[*SETTING, "seed"]] == pd.Series({**setting, "seed": seed})).all(axis=1).any():
+            continue
+        started = time.perf_counter()
+        network = build_network(params.model, len(prepared.classes), seed)
+        chosen = learning_rates("differential", rates, network.groups)
+        replicate = train_replicate(network, chosen, seed, params, samples, compute, on_step=lambda epoch, score: None)
+        last = replicate.epochs[-1]
+        row = {
+            **setting,
+            "seed": seed,
+            "train_accuracy": last.train.accuracy,
+            "train_loss": last.train.loss,
+            "val_accuracy": last.val.accuracy,
+            "val_loss": last.val.loss,
+            "train_accuracy_evaluated": replicate.train.accuracy,
+        }
+        write_csv(RESULTS, pd.concat([done, pd.DataFrame([row])], ignore_index=True))
+        figures = f"training {last.train.accuracy:.1%}, validation {last.val.accuracy:.1%}"
+        print(*setting.values(), f"seed {seed}: {figures}, {time.perf_counter() - started:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,1 @@
+"""What the checkpoints are worth: metrics, the paired comparison, the goal, the movement of the weights."""

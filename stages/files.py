@@ -1,0 +1,83 @@
+"""Files that are whole or absent: written beside their place, then renamed into it."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stages.errors import UserError
+
+DIGITS = 6  # enough to tell any two results apart, few enough for a diff that a person reads
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(content)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file or none."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON with keys in the order given and floats rounded to `DIGITS`."""
+    write_text(path, json.dumps(_rounded(content), indent=2, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table with floats rounded to `DIGITS`."""
+    write_text(path, table.round(DIGITS).to_csv(index=False, lineterminator="\n"))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read what another stage wrote.
+
+    Raises:
+        UserError: the file is missing or is not JSON.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run `dvc repro`, which makes it") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}): run `dvc repro`, which makes it anew") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no JSON object: run `dvc repro`, which makes it anew")
+    return content
+
+
+@contextmanager
+def whole_directory(path: Path) -> Iterator[Path]:
+    """Give an empty directory to fill; on success it takes the place of `path`, on failure it vanishes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    try:
+        yield beside
+        shutil.rmtree(path, ignore_errors=True)
+        beside.replace(path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, DIGITS)
+    if isinstance(value, Mapping):
+        return {key: _rounded(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(part) for part in value]
+    return value

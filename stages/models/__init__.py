@@ -1,0 +1,1 @@
+"""Pretrained networks: building them, their weights, their layer groups, their checkpoints."""

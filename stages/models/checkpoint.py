@@ -1,0 +1,90 @@
+"""Checkpoints: one safetensors file that is enough to predict. It holds tensors and text, never code."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import safetensors.torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+
+from stages.errors import UserError
+from stages.files import write_bytes
+from stages.models.network import LIBRARIES, Network, empty_network
+from stages.models.preprocessing import Channels, Preprocessing
+
+# One key holds all, for safetensors writes several in no fixed order and checkpoints must be the same byte by byte.
+KEY = "differential-rates"
+
+
+class Description(BaseModel):
+    """What a checkpoint says of itself, beside its tensors.
+
+    Attributes:
+        library: timm or torchvision.
+        name: the network's, in that library.
+        classes: names of the outputs.
+        image_size: height and width in pixels.
+        channels: 1 where images are turned grey first, 3 for RGB.
+        mean: of each input channel, in [0, 1].
+        std: likewise.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    library: Annotated[str, Field(pattern=f"^({'|'.join(LIBRARIES)})$")]
+    name: str
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    image_size: Annotated[int, Field(ge=1, le=4096)]
+    channels: Annotated[int, Field(ge=1, le=3)]
+    mean: Channels
+    std: Channels
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network and how to feed it."""
+
+    description: Description
+    network: Network
+
+
+def save_checkpoint(path: Path, network: Network, description: Description) -> None:
+    """Write a checkpoint, whole or not at all."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.module.state_dict().items()}
+    write_bytes(path, safetensors.torch.save(tensors, metadata={KEY: description.model_dump_json()}))
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Build the network that a checkpoint describes, with the checkpoint's weights.
+
+    Raises:
+        UserError: the file is missing, cut short, or no checkpoint of this project.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is missing: run `dvc repro`, or `dvc pull` where a remote is configured")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(KEY)
+        tensors = safetensors.torch.load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path} is not a checkpoint, or is cut short ({error}): run `dvc repro`, which makes it"
+        ) from None
+    if text is None:
+        raise UserError(f"{path} holds tensors but is not a checkpoint of this project: give a file under models/")
+    try:
+        description = Description.model_validate_json(text)
+    except ValidationError as error:
+        raise UserError(f"{path} describes itself wrongly ({error.error_count()} problems): run `dvc repro`") from None
+
+    network = empty_network(description.library, description.name, len(description.classes))
+    try:
+        network.module.load_state_dict(tensors)
+    except RuntimeError:
+        raise UserError(
+            f"{path} does not hold the weights of {description.name}, as it says: run `dvc repro`"
+        ) from None
+    return Checkpoint(
+        description, Network(network.module, Preprocessing(description.mean, description.std), network.groups)
+    )

@@ -1,0 +1,65 @@
+"""Where and how exactly the arithmetic is done."""
+
+import ctypes
+import os
+from dataclasses import dataclass
+
+import torch
+
+from stages.errors import UserError
+from stages.params import Train
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device and the precision of the products on it.
+
+    Attributes:
+        device: where tensors live.
+        dtype: of convolutions and matrix products; weights and sums stay float32.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def autocast(self) -> torch.autocast:
+        """Give the context in which forward passes run."""
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
+
+
+def set_up_compute(train: Train) -> Compute:
+    """Choose device and precision, fix the number of threads, and turn deterministic algorithms on.
+
+    Raises:
+        UserError: `cuda` is asked for where there is none.
+    """
+    cuda = torch.cuda.is_available()
+    if train.device == "cuda" and not cuda:
+        raise UserError("train.device: torch sees no CUDA device here; set auto or cpu")
+    device = torch.device("cuda" if cuda and train.device != "cpu" else "cpu")
+    precision = train.precision
+    if precision == "auto":
+        precision = "bfloat16" if device.type == "cuda" else "float32"
+
+    keep_freed_memory()
+    torch.set_num_threads(train.threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
+    torch.use_deterministic_algorithms(True)
+    # Filling memory that is about to be overwritten costs a fifth of the speed and changes no result.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    return Compute(device, PRECISIONS[precision])
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep freed memory for the next tensor, where it is glibc.
+
+    It would hand every large block back to the system at once and have it zeroed anew at the next step, which costs
+    a third of the speed on the CPU (mallopt(3); benchmarks/README.md has the figures).
+    """
+    mmap_threshold, trim_threshold = -3, -1
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt:
+        mallopt(mmap_threshold, 1 << 30)
+        mallopt(trim_threshold, (1 << 31) - 1)

@@ -1,0 +1,22 @@
+"""What a network says of images, in evaluation mode."""
+
+import torch
+from torch import Tensor
+
+from stages.data.batches import Samples
+from stages.models.compute import Compute
+from stages.models.network import Network
+
+BATCH_SIZE = 64  # fixed, for the last bits of a result depend on it
+
+
+def predict_logits(network: Network, samples: Samples, compute: Compute) -> Tensor:
+    """Give logits (samples, classes), float64, in the order of the samples."""
+    network.module.eval()
+    with torch.inference_mode(), compute.autocast():
+        return torch.cat([network.logits(pixels).double() for pixels, _ in samples.batches(BATCH_SIZE)])
+
+
+def predict_probabilities(network: Network, samples: Samples, compute: Compute) -> Tensor:
+    """Give class probabilities (samples, classes), float64, on the CPU."""
+    return predict_logits(network, samples, compute).softmax(1).cpu()

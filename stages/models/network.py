@@ -1,0 +1,123 @@
+"""A pretrained network with a new head, and all that belongs to it."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from stages.errors import UserError
+from stages.models import timm_networks, torchvision_networks
+from stages.models.preprocessing import UNIT_RANGE, Preprocessing
+from stages.models.weights import load_backbone, pretrained_weights
+from stages.params import Model
+
+
+class Library(Protocol):
+    """What a library of networks must offer. The modules in the table below do."""
+
+    def names(self) -> list[str]:
+        """Every network that can be built."""
+
+    def create(self, name: str, classes: int) -> nn.Module:
+        """Build one with a head for that many classes."""
+
+    def default_weights(self, name: str) -> Mapping[str, Tensor]:
+        """Give the library's own pretrained weights."""
+
+    def preprocessing(self, name: str) -> Preprocessing:
+        """Give what those weights expect of their input."""
+
+    def layer_groups(self, name: str, network: nn.Module) -> dict[str, list[str]]:
+        """Name every parameter under its layer group, from input to head."""
+
+
+LIBRARIES: dict[str, Library] = {"timm": timm_networks, "torchvision": torchvision_networks}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A classifier, how images come to it, and its layers.
+
+    Attributes:
+        module: gives logits (batch, classes).
+        preprocessing: what `module` expects of its input.
+        groups: layer group -> names of its parameters, from input to `head`.
+    """
+
+    module: nn.Module
+    preprocessing: Preprocessing
+    groups: dict[str, list[str]]
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """Give logits (batch, classes) for uint8 pixels (batch, height, width, channels)."""
+        outputs: Tensor = self.module(self.preprocessing(pixels))
+        return outputs
+
+
+def build_network(model: Model, classes: int, seed: int) -> Network:
+    """Build the network that params.yaml names, with its pretrained weights and a new head.
+
+    Args:
+        model: the section of params.yaml.
+        classes: outputs of the new head.
+        seed: the same seed gives the same head, and without pretrained weights the same network.
+
+    Raises:
+        UserError: the network or its weights are unknown, missing, or do not fit each other.
+    """
+    network = empty_network(model.library, model.name, classes, seed)
+    if model.weights == "none":
+        return Network(network.module, UNIT_RANGE, network.groups)
+    weights = pretrained_weights(model, list(network.module.state_dict()), LIBRARIES[model.library].default_weights)
+    load_backbone(network.module, network.groups["head"], weights, model)
+    return network
+
+
+def empty_network(library: str, name: str, classes: int, seed: int = 0) -> Network:
+    """Build a network with weights drawn from `seed` alone.
+
+    Raises:
+        UserError: the library has no network of that name.
+    """
+    known = LIBRARIES[library].names()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"{library} lists its networks with list_models()"
+        raise UserError(f"model.name: {library} has no network {name!r}; {hint}")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module: nn.Module = LIBRARIES[library].create(name, classes)
+        groups = LIBRARIES[library].layer_groups(name, module)
+        _start_like_a_plain_layer(module, groups["head"])
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Network(module, LIBRARIES[library].preprocessing(name), groups)
+
+
+def _start_like_a_plain_layer(module: nn.Module, head: list[str]) -> None:
+    """Draw the head's first weights as the story's `nn.Linear(features, classes)` draws them.
+
+    Some networks draw them for a thousand classes from scratch: EfficientNet's for two classes give a loss of 3.
+    """
+    for layer in dict.fromkeys(name.rpartition(".")[0] for name in head):
+        part = module.get_submodule(layer)
+        if isinstance(part, nn.Linear | nn.Conv2d):
+            part.reset_parameters()
+
+
+def refuse_unfit_images(network: Network, model: Model, image_size: int, channels: int) -> None:
+    """Try two blank images.
+
+    Raises:
+        UserError: the network cannot take images of that size.
+    """
+    pixels = torch.zeros(2, image_size, image_size, channels, dtype=torch.uint8)
+    try:
+        with torch.inference_mode():
+            network.module.eval()
+            network.logits(pixels)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"data.image_size: {model.name} cannot take images of {image_size} px: {reason}") from None

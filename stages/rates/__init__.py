@@ -1,0 +1,1 @@
+"""Learning rates: from an arm to a rate for each layer group, and on to an optimizer."""

@@ -1,0 +1,119 @@
+"""Train every replicate of one arm from the prepared images.
+
+Writes models/ARM/seed-N.safetensors, metrics/ARM.json and metrics/ARM_curves.csv.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from stages.data.batches import Samples, open_samples
+from stages.data.splits import Part
+from stages.data.store import Prepared, open_prepared
+from stages.errors import run
+from stages.files import whole_directory, write_csv, write_json
+from stages.models.checkpoint import Description, save_checkpoint
+from stages.models.compute import set_up_compute
+from stages.models.network import Network, build_network, refuse_unfit_images
+from stages.params import ARMS, Arm, Model, load_params
+from stages.progress import steps
+from stages.rates.policies import learning_rates
+from stages.spread import over_replicates
+from stages.training.loop import Score
+from stages.training.replicate import Replicate, steps_per_replicate, train_replicate
+
+CHECKPOINTS, METRICS = Path("models"), Path("metrics")
+
+
+def main() -> None:
+    """Train the arm that the command names."""
+    parser = argparse.ArgumentParser(prog="python -m stages.train", description=__doc__)
+    parser.add_argument("arm", choices=ARMS, help="whose rates to train with")
+    arm: Arm = parser.parse_args().arm
+    params = load_params()
+    compute = set_up_compute(params.train)
+
+    prepared = open_prepared()
+    samples: dict[Part, Samples] = {
+        "train": open_samples(prepared, "train", compute.device),
+        "val": open_samples(prepared, "val", compute.device),
+    }
+
+    replicates: dict[int, Replicate] = {}
+    total = len(params.train.seeds) * steps_per_replicate(params.train, samples["train"])
+    with whole_directory(CHECKPOINTS / arm) as folder, steps(total, unit=" steps") as bar:
+        for seed in params.train.seeds:
+            network = build_network(params.model, len(prepared.classes), seed)
+            refuse_unfit_images(network, params.model, prepared.image_size, prepared.channels)
+            rates = learning_rates(arm, params.lr, network.groups)
+
+            def show(epoch: int, score: Score | None, seed: int = seed) -> None:
+                bar.set_description(f"{arm}, seed {seed}, epoch {epoch} of {params.train.epochs}", refresh=False)
+                if score:
+                    bar.set_postfix(loss=f"{score.loss:.3f}", accuracy=f"{score.accuracy:.1%}", refresh=False)
+                bar.update()
+
+            replicates[seed] = train_replicate(network, rates, seed, params, samples, compute, on_step=show)
+            save_checkpoint(
+                folder / f"seed-{seed}.safetensors", network, describe_network(network, params.model, prepared)
+            )
+            last = replicates[seed].epochs[-1]
+            bar.write(f"{arm}, seed {seed}: training {last.train.accuracy:.1%}, validation {last.val.accuracy:.1%}")
+
+    write_json(
+        METRICS / f"{arm}.json",
+        over_replicates({seed: last_figures(replicate) for seed, replicate in replicates.items()}),
+    )
+    write_csv(METRICS / f"{arm}_curves.csv", learning_curves(replicates))
+
+
+def describe_network(network: Network, model: Model, prepared: Prepared) -> Description:
+    """Say all that a checkpoint needs to predict without params.yaml and without the data."""
+    return Description(
+        library=model.library,
+        name=model.name,
+        classes=tuple(prepared.classes),
+        image_size=prepared.image_size,
+        channels=prepared.channels,
+        mean=network.preprocessing.mean,
+        std=network.preprocessing.std,
+    )
+
+
+def last_figures(replicate: Replicate) -> dict[str, float]:
+    """Give the story's figures of the last epoch, then those of the training images in evaluation mode.
+
+    The story counts training figures while the network still learns, and validation figures in evaluation mode.
+    """
+    last = replicate.epochs[-1]
+    return {
+        "train_accuracy": last.train.accuracy,
+        "train_loss": last.train.loss,
+        "val_accuracy": last.val.accuracy,
+        "val_loss": last.val.loss,
+        "overfitting_gap": last.train.accuracy - last.val.accuracy,
+        "train_accuracy_evaluated": replicate.train.accuracy,
+        "train_loss_evaluated": replicate.train.loss,
+        "overfitting_gap_evaluated": replicate.train.accuracy - last.val.accuracy,
+    }
+
+
+def learning_curves(replicates: dict[int, Replicate]) -> pd.DataFrame:
+    """Give the story's figures of every epoch, a row for each seed and epoch."""
+    return pd.DataFrame(
+        {
+            "seed": seed,
+            "epoch": number,
+            "train_accuracy": epoch.train.accuracy,
+            "train_loss": epoch.train.loss,
+            "val_accuracy": epoch.val.accuracy,
+            "val_loss": epoch.val.loss,
+        }
+        for seed, replicate in replicates.items()
+        for number, epoch in enumerate(replicate.epochs, start=1)
+    )
+
+
+if __name__ == "__main__":
+    run(main)

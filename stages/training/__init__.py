@@ -1,0 +1,1 @@
+"""The training loop, and one replicate from its first weights to its last."""
