@@ -86,16 +86,13 @@ class Rates(Section):
 
     @model_validator(mode="after")
     def _something_learns(self) -> Self:
-        frozen = [
-            arm
-            for arm, rates in {
-                "lr.uniform": [self.uniform],
-                "lr.backbone and lr.head": [self.backbone, self.head],
-            }.items()
-            if not any(rates)
-        ]
+        frozen = []
+        if not self.uniform:
+            frozen.append("uniform is 0, so the baseline would train nothing")
+        if not self.backbone and not self.head:
+            frozen.append("backbone and head are 0, so the differential arm would train nothing")
         if frozen:
-            raise ValueError(f"{' as well as '.join(frozen)} zero: nothing would be trained; set a rate above 0")
+            raise ValueError(f"{'; '.join(frozen)}; set a rate above 0")
         return self
 
 

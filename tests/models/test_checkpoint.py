@@ -1,0 +1,73 @@
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from stages.errors import UserError
+from stages.models.checkpoint import KEY, Description, load_checkpoint, save_checkpoint
+from stages.models.network import empty_network
+
+DESCRIPTION = Description(
+    library="timm",
+    name="resnet18",
+    classes=("good", "bad", "ü <b>"),
+    image_size=32,
+    channels=1,
+    mean=(0.1, 0.2, 0.3),
+    std=(0.4, 0.5, 0.6),
+)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return empty_network("timm", "resnet18", classes=3, seed=3)
+
+
+@pytest.fixture
+def path(tmp_path, network):
+    save_checkpoint(tmp_path / "seed-3.safetensors", network, DESCRIPTION)
+    return tmp_path / "seed-3.safetensors"
+
+
+def test_a_checkpoint_alone_gives_the_network_back(path, network):
+    checkpoint = load_checkpoint(path)
+    assert checkpoint.description == DESCRIPTION
+    assert checkpoint.network.preprocessing.mean == (0.1, 0.2, 0.3)
+    restored = checkpoint.network.module.state_dict()
+    assert all(torch.equal(restored[name], tensor) for name, tensor in network.module.state_dict().items())
+
+
+def test_the_same_network_gives_the_same_bytes(path, network):
+    first = path.read_bytes()
+    for _ in range(5):
+        save_checkpoint(path, network, DESCRIPTION)
+        assert path.read_bytes() == first
+
+
+@pytest.mark.parametrize("length", [0, 4, 100, 20_000, -1])
+def test_a_truncated_checkpoint_is_refused(path, length):
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(UserError, match=r"seed-3.safetensors is not a checkpoint, or is cut short"):
+        load_checkpoint(path)
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
+    with pytest.raises(UserError, match="nowhere.safetensors is missing"):
+        load_checkpoint(tmp_path / "nowhere.safetensors")
+    other = tmp_path / "other.safetensors"
+    save_file({"a": torch.zeros(2)}, other)
+    with pytest.raises(UserError, match="is not a checkpoint of this project"):
+        load_checkpoint(other)
+    save_file({"a": torch.zeros(2)}, other, metadata={KEY: "{}"})
+    with pytest.raises(UserError, match="describes itself wrongly"):
+        load_checkpoint(other)
+    save_file({"a": torch.zeros(2)}, other, metadata={KEY: DESCRIPTION.model_dump_json()})
+    with pytest.raises(UserError, match="does not hold the weights of resnet18"):
+        load_checkpoint(other)
+
+
+def test_a_checkpoint_cannot_name_a_network_that_no_library_has(tmp_path):
+    path = tmp_path / "odd.safetensors"
+    odd = DESCRIPTION.model_copy(update={"name": "../../etc/passwd"})
+    save_file({"a": torch.zeros(2)}, path, metadata={KEY: odd.model_dump_json()})
+    with pytest.raises(UserError, match="timm has no network"):
+        load_checkpoint(path)

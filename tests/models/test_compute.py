@@ -1,0 +1,37 @@
+import pytest
+import torch
+
+from stages.errors import UserError
+from stages.models.compute import set_up_compute
+from stages.params import load_params
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def train():
+    return load_params(ROOT / "params.yaml").train
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_cuda_where_there_is_none_has_one_line(train):
+    with pytest.raises(UserError, match="train.device: torch sees no CUDA device here; set auto or cpu"):
+        set_up_compute(train.model_copy(update={"device": "cuda"}))
+
+
+def test_the_cpu_computes_in_float32_on_the_threads_asked_for(train):
+    compute = set_up_compute(train.model_copy(update={"device": "cpu", "threads": 1}))
+    assert (compute.device.type, compute.dtype) == ("cpu", torch.float32)
+    assert torch.get_num_threads() == 1
+    assert torch.are_deterministic_algorithms_enabled()
+
+
+def test_cuda_computes_in_bfloat16(train, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    compute = set_up_compute(train)
+    assert (compute.device.type, compute.dtype) == ("cuda", torch.bfloat16)
+
+
+def test_bfloat16_reaches_the_layers(train):
+    compute = set_up_compute(train.model_copy(update={"device": "cpu", "precision": "bfloat16"}))
+    with compute.autocast():
+        assert torch.nn.Linear(2, 2)(torch.zeros(1, 2)).dtype == torch.bfloat16

@@ -1,0 +1,166 @@
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+from stages.data.images import to_pixels
+from stages.errors import UserError
+from stages.libraries import timm
+from stages.models.network import build_network, empty_network, refuse_unfit_images
+from stages.models.preprocessing import IMAGENET, UNIT_RANGE
+from stages.models.weights import PACKAGES, pretrained_weights
+from stages.params import Model
+
+PALACE, DAISY = 698, 985  # positions of these classes in ImageNet
+
+
+def test_the_default_weights_are_really_pretrained(default_model):
+    network = empty_network("timm", default_model.name, classes=1000)
+    names = list(network.module.state_dict())
+    network.module.load_state_dict(pretrained_weights(default_model, names, dict))
+    china, flower = (
+        torch.from_numpy(to_pixels(Image.fromarray(image), 224, 3))[None] for image in load_sample_images().images
+    )
+    network.module.eval()
+    with torch.inference_mode():
+        assert network.logits(china).argmax().item() == PALACE
+        assert network.logits(flower).argmax().item() == DAISY
+
+
+def test_the_backbone_is_pretrained_and_the_head_is_new(default_model):
+    network = build_network(default_model, classes=2, seed=1)
+    names = list(network.module.state_dict())
+    weights = pretrained_weights(default_model, names, dict)
+    for name, tensor in network.module.state_dict().items():
+        assert (name in network.groups["head"]) or torch.equal(tensor, weights[name])
+    # torch's nn.Linear draws from ±1/sqrt(features).
+    head = network.module.get_parameter("classifier.weight")
+    assert head.shape == (2, 1280)
+    assert head.abs().max() <= 1280**-0.5
+
+
+def test_the_seed_alone_decides_the_new_head(default_model):
+    def head(seed):
+        torch.rand(seed + 7)  # what was drawn before does not matter
+        return build_network(default_model, classes=2, seed=seed).module.get_parameter("classifier.weight")
+
+    assert torch.equal(head(1), head(1))
+    assert not torch.equal(head(1), head(2))
+
+
+def test_building_a_network_leaves_torchs_generator_alone(default_model):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    build_network(default_model, classes=2, seed=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_normalisation_belongs_to_the_weights(default_model):
+    assert build_network(default_model, 2, 1).preprocessing.mean == (0.5, 0.5, 0.5)
+    assert build_network(default_model, 2, 1).preprocessing.std == (0.5, 0.5, 0.5)
+    resnet = Model(library="torchvision", name="resnet18", weights="none")
+    assert build_network(resnet, 2, 1).preprocessing == UNIT_RANGE
+    assert empty_network("torchvision", "resnet18", 2).preprocessing == IMAGENET
+
+
+def test_grey_images_become_three_equal_channels_in_channels_last_layout():
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(255, size=(2, 8, 8, 1), dtype=np.uint8))
+    images = UNIT_RANGE(pixels)
+    assert images.shape == (2, 3, 8, 8)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    for channel in range(3):
+        assert torch.equal(images[:, channel], pixels[..., 0] / 255)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize(("library", "name"), [("torchvision", "resnet18"), ("timm", "resnet18")])
+def test_weights_may_be_a_file(tmp_path, library, name, suffix):
+    from safetensors.torch import save_file
+
+    trained = empty_network(library, name, classes=7, seed=9).module.state_dict()
+    path = tmp_path / f"weights{suffix}"
+    (torch.save if suffix == ".pth" else save_file)(trained, path)
+    network = build_network(Model(library=library, name=name, weights=str(path)), classes=3, seed=1)
+    assert torch.equal(network.module.get_parameter("conv1.weight"), trained["conv1.weight"])
+    assert network.module.get_parameter("fc.weight").shape[0] == 3
+
+
+def test_torchvisions_default_weights_come_from_its_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    trained = empty_network("torchvision", "resnet18", classes=1000, seed=9).module.state_dict()
+    # torchvision's own file is older than BatchNorm's counters.
+    trained = {name: tensor for name, tensor in trained.items() if "num_batches_tracked" not in name}
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    torch.save(trained, tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth")
+    network = build_network(Model(library="torchvision", name="resnet18", weights="default"), classes=10, seed=1)
+    assert torch.equal(network.module.get_parameter("layer4.1.conv2.weight"), trained["layer4.1.conv2.weight"])
+
+
+def test_no_network_and_no_cache_has_one_line_that_says_what_to_set(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # a port that nothing listens on
+    with pytest.raises(
+        UserError, match=r"model.weights: .*resnet18 could not be had .*; set model.weights to"
+    ) as error:
+        build_network(Model(library="torchvision", name="resnet18", weights="default"), classes=10, seed=1)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_network_is_named_with_its_neighbours():
+    with pytest.raises(UserError, match=r"model.name: torchvision has no network 'resnet19'; did you mean .*resnet18"):
+        empty_network("torchvision", "resnet19", 2)
+    with pytest.raises(UserError, match=r"model.name: timm has no network 'qqqq'"):
+        empty_network("timm", "qqqq", 2)
+
+
+def test_missing_weights_are_named(default_model):
+    with pytest.raises(UserError, match=r"model.weights: no file nowhere.pth; give none, default, efficientnet"):
+        build_network(default_model.model_copy(update={"weights": "nowhere.pth"}), 2, 1)
+
+
+def test_weights_of_another_network_are_refused(default_model, tmp_path):
+    with pytest.raises(UserError, match=r"holds weights of timm's tf_efficientnet_lite0, not of timm's resnet18"):
+        build_network(default_model.model_copy(update={"name": "resnet18"}), 2, 1)
+    torch.save(empty_network("timm", "resnet34", 2).module.state_dict(), tmp_path / "other.pth")
+    other = Model(library="timm", name="resnet18", weights=str(tmp_path / "other.pth"))
+    with pytest.raises(UserError, match=r"other.pth does not fit resnet18: \d+ tensors unknown \(first layer"):
+        build_network(other, 2, 1)
+
+
+class Malicious:
+    def __reduce__(self):
+        return os.system, ("touch executed",)
+
+
+@pytest.mark.parametrize("content", [Malicious(), {"conv1.weight": Malicious()}, {"conv1.weight": 3}, [1, 2]])
+def test_a_pickle_that_holds_more_than_tensors_is_refused_and_nothing_runs(tmp_path, monkeypatch, content):
+    monkeypatch.chdir(tmp_path)
+    torch.save(content, "weights.pth")
+    with pytest.raises(UserError, match=r"model.weights: weights.pth") as error:
+        build_network(Model(library="timm", name="resnet18", weights="weights.pth"), 2, 1)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+def test_a_damaged_weights_file_is_refused(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\x80\x02 this is neither")
+    with pytest.raises(UserError, match="does not load as tensors only"):
+        build_network(Model(library="timm", name="resnet18", weights=str(tmp_path / name)), 2, 1)
+
+
+def test_images_that_the_network_cannot_take_are_refused():
+    model = Model(library="timm", name="vit_tiny_patch16_224", weights="none")
+    network = build_network(model, 2, 1)
+    refuse_unfit_images(network, model, 224, 1)
+    with pytest.raises(UserError, match=r"data.image_size: vit_tiny_patch16_224 cannot take images of 128 px"):
+        refuse_unfit_images(network, model, 128, 1)
+
+
+def test_the_packaged_weights_are_known_to_timm():
+    for package in PACKAGES.values():
+        assert timm.is_model(package.network)

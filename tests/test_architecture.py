@@ -1,0 +1,140 @@
+"""The house: which way imports run, what each stage reads, and what starts without torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+from ruamel.yaml import YAML
+
+from tests.conftest import ROOT, TINY, clone_project
+
+PIPELINE = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
+ROOMS = ["data", "models", "rates", "training", "evaluation", "reporting"]
+
+# What carries values and words but decides no result: a change there needs no rerun.
+CARRIERS = {"stages", "stages.errors", "stages.files", "stages.params", "stages.progress"}
+
+MAY_IMPORT = {
+    "data": set(),
+    "models": {"data"},
+    "rates": set(),
+    "training": {"data", "models", "rates"},
+    "evaluation": set(),
+    "reporting": set(),
+}
+
+
+def modules():
+    return {path: ast.parse(path.read_text()) for path in sorted((ROOT / "stages").rglob("*.py"))}
+
+
+def imported(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def test_imports_between_rooms_run_one_way():
+    for path, tree in modules().items():
+        place = path.relative_to(ROOT / "stages").parts
+        rooms = {name.split(".")[1] for name in imported(tree) if name.startswith("stages.")} & set(ROOMS)
+        if len(place) > 1:
+            assert rooms - {place[0]} <= MAY_IMPORT[place[0]], f"{path} imports {rooms}"
+
+
+def loaded_by(module):
+    """The modules in memory after a script has been imported."""
+    code = f"import sys, stages.{module}; print(*sys.modules)"
+    return set(
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
+
+
+@pytest.mark.parametrize("module", ["params", "review", "summary"])
+def test_the_cheap_scripts_start_without_torch(module):
+    assert not {"torch", "pandas", "sklearn"} & loaded_by(module)
+
+
+def test_preparing_solar_cells_needs_no_torch():
+    assert "torch" not in loaded_by("prepare")
+
+
+def test_a_dvc_no_op_needs_no_torch():
+    code = "import sys, dvc.repo, dvc.commands.repro; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("name", [name for name in PIPELINE if name != "check_params"])
+def test_a_stage_depends_on_all_code_that_decides_its_result(name):
+    stage = PIPELINE[name]
+    module = stage["cmd"].split()[2].removeprefix("stages.")
+    dependencies = [Path(dependency) for dependency in stage["deps"]]
+    for loaded in loaded_by(module) - CARRIERS:
+        if loaded.startswith("stages."):
+            path = Path(*loaded.split("."))
+            file = path.with_suffix(".py") if (ROOT / path).with_suffix(".py").exists() else path / "__init__.py"
+            if file.name == "__init__.py":
+                continue  # it holds a docstring
+            covered = any(file == dependency or dependency in file.parents for dependency in dependencies)
+            assert covered, f"{name} imports {file}, which dvc.yaml does not list"
+
+
+READS = """
+import sys
+from pydantic import BaseModel
+from stages.params import Section
+
+read = set()
+whole = BaseModel.__getattribute__
+def reading(self, name):
+    value = whole(self, name)
+    if isinstance(self, Section) and name in type(self).model_fields:
+        read.add((type(self).__name__.lower(), name))
+    return value
+Section.__getattribute__ = reading
+
+import runpy
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=False)
+print("READ", *sorted(f"{section}.{name}" for section, name in read))
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = clone_project(tmp_path_factory.mktemp("project"), {**TINY, "train.seeds": [1]})
+    project.run("dvc", "repro")
+    return project
+
+
+@pytest.mark.parametrize("name", [name for name in PIPELINE if name != "check_params"])
+def test_a_stage_reads_the_params_that_it_lists_and_no_others(project, name):
+    stage = PIPELINE[name]
+    done = project.run(sys.executable, "-c", READS, *stage["cmd"].split()[2:])
+    read = done.stdout.splitlines()[-1].split()[1:]
+    sections = {"params": "", "rates": "lr.", "split": "data.split."}
+    keys = set()
+    for entry in read:
+        section, _, field = entry.partition(".")
+        keys.add(sections.get(section, f"{section}.") + field)
+    keys -= set(type_sections())
+    listed = stage["params"]
+    unlisted = {key for key in keys if not any(key == entry or key.startswith(f"{entry}.") for entry in listed)}
+    unread = {entry for entry in listed if not any(key == entry or key.startswith(f"{entry}.") for key in keys)}
+    if name == "report":
+        unread -= set(listed)  # it prints every parameter that made the result
+    assert (unlisted, unread) == (set(), set())
+
+
+def type_sections():
+    from stages.params import Params
+
+    return [name for name, field in Params.model_fields.items() if issubclass(field.annotation, BaseModel)]

