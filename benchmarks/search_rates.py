@@ -38,8 +38,12 @@ def main() -> None:
     parser.add_argument("--train", type=float, default=None, help="fraction for training; the rest is halved")
     parser.add_argument("--uniform", type=float, nargs="*", default=[], help="uniform rates to try")
     parser.add_argument("--pair", type=float, nargs=2, action="append", default=[], help="a backbone and a head rate")
-    parser.add_argument("--optimizer", choices=["sgd", "adam", "adamw"], default=None)
+    parser.add_argument("--optimizer", choices=["sgd", "adam", "adamw"], default=None, help="(default: params.yaml's)")
+    parser.add_argument("--table", action="store_true", help="print what has been tried as Markdown, and try nothing")
     options = parser.parse_args()
+    if options.table:
+        print(results_table(pd.read_csv(RESULTS)))
+        return
 
     params = load_params()
     data = params.data
@@ -112,6 +116,23 @@ def try_rates(params: Params, rates: Rates, folder: Path, compute: Compute) -> N
         write_csv(RESULTS, pd.concat([done, pd.DataFrame([row])], ignore_index=True))
         figures = f"training {last.train.accuracy:.1%}, validation {last.val.accuracy:.1%}"
         print(*setting.values(), f"seed {seed}: {figures}, {time.perf_counter() - started:.0f} s", flush=True)
+
+
+def results_table(results: pd.DataFrame) -> str:
+    """Give mean ± standard deviation over the seeds of every setting, as Markdown."""
+    lines = [
+        "| image size | training images | optimizer | backbone rate | head rate | training | validation | each seed |",
+        "| ---: | ---: | --- | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for setting, trial in results.groupby(SETTING, sort=False):
+        size, images, _, backbone, head, optimizer = setting
+        cells = [f"{size}", f"{images:,}", f"{optimizer}", f"{backbone:g}", f"{head:g}"]
+        for figure in ("train_accuracy", "val_accuracy"):
+            spread = f" ± {100 * trial[figure].std():.1f}" if len(trial) > 1 else ""
+            cells.append(f"{100 * trial[figure].mean():.1f}{spread} %")
+        cells.append(", ".join(f"{100 * value:.1f}" for value in trial["val_accuracy"]))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from stages.files import write_text
 from stages.params import ARMS
 from stages.rates.policies import learning_rates
 from stages.reporting.figures import as_svg, confusion_matrix, group_bars, learning_curves
-from stages.reporting.results import METRICS, PAGE, load_results, replicates, result_table, verdict
+from stages.reporting.results import METRICS, PAGE, averaged_over, load_results, result_table, verdict
 
 
 def main() -> None:
@@ -59,7 +59,7 @@ def main() -> None:
         PAGE,
         page.render(
             verdict=verdict(results),
-            replicates=replicates(results),
+            averaged_over=averaged_over(results),
             columns=[*ARMS, "difference"],
             rows=result_table(results),
             figures=figures,

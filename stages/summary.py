@@ -8,7 +8,7 @@ from rich.table import Table
 
 from stages.errors import run
 from stages.params import ARMS
-from stages.reporting.results import PAGE, Results, load_results, replicates, result_table, verdict
+from stages.reporting.results import PAGE, Results, averaged_over, load_results, result_table, verdict
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def as_markdown(results: Results) -> str:
 def print_for_people(results: Results) -> None:
     """Print the table, the verdict, and where the page is."""
     console = Console()
-    table = Table(title=f"Mean ± standard deviation over {replicates(results)} seeds", title_justify="left")
+    table = Table(title=averaged_over(results), title_justify="left")
     table.add_column("")
     for column in (*ARMS, "difference"):
         table.add_column(column, justify="right")

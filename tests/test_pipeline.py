@@ -145,7 +145,7 @@ def test_the_arm_under_review_is_changed_and_compared_with_no_training(workspace
 def test_make_compare_shows_both_arms_and_leaves_the_workspace_as_it_was(workspace):
     (workspace.folder / "README.md").write_text("something that the user was writing\n")
     before = workspace.run("git", "status", "--porcelain").stdout
-    done = workspace.run("make", "compare", "SETUP=")
+    done = workspace.run("make", "compare", "-o", ".venv/ready")
     assert "val_accuracy" in done.stdout
     assert "Change" in done.stdout
     assert workspace.run("git", "status", "--porcelain").stdout == before
@@ -258,8 +258,9 @@ def test_dvc_draws_the_curves_of_both_arms_in_one_picture(workspace):
     assert not plots.get("errors")
     assert {"validation accuracy", "training accuracy", "validation loss"} <= set(plots["data"])
     (picture,) = plots["data"]["validation accuracy"]
-    drawn = {point["filename"] for point in json.loads(json.dumps(picture["datapoints"]))["workspace"]}
-    assert drawn == {"metrics/baseline_curves.csv", "metrics/differential_curves.csv"}
+    points = picture["content"]["data"]["values"]
+    assert {point["filename"] for point in points} == {"baseline_curves.csv", "differential_curves.csv"}
+    assert {point["seed"] for point in points} == {"1", "2"}
 
 
 def test_without_a_terminal_there_is_no_progress_bar(project):
@@ -283,4 +284,4 @@ def test_the_storys_own_script_runs_through_the_whole_flow(tmp_path):
     evaluation = json.loads(project.read("metrics/evaluation.json"))
     assert "roc_auc" not in evaluation["test"]["baseline"]["mean"]
     assert evaluation["val"]["baseline"]["std"]["accuracy"] is None
-    assert "one seed" in project.stage("summary").stdout
+    assert "Of one seed" in project.stage("summary").stdout

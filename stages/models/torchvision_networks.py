@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from stages.libraries import torchvision
@@ -46,17 +45,15 @@ def layer_groups(name: str, network: nn.Module) -> dict[str, list[str]]:
     """Name every parameter under its layer group, from input to head.
 
     A new group begins where the numbered part of the parameters' names changes; a parameter without one belongs to
-    the group before it. The head is what changes its shape with the number of classes.
+    the group before it. The head is the last layer.
     """
-    with torch.device("meta"):
-        shapes = [dict(create(name, classes).named_parameters()) for classes in (2, 3)]
-    head = [parameter for parameter in shapes[0] if shapes[0][parameter].shape != shapes[1][parameter].shape]
+    names = [parameter for parameter, _ in network.named_parameters()]
+    last_layer = names[-1].rpartition(".")[0]
+    head = [parameter for parameter in names if parameter.rpartition(".")[0] == last_layer]
 
     layers: list[list[str]] = [[]]
     part = None
-    for parameter, _ in network.named_parameters():
-        if parameter in head:
-            continue
+    for parameter in names[: -len(head)]:
         numbered = NUMBERED_PART.search(parameter)
         if numbered and numbered[0] != part:
             part = numbered[0]

@@ -10,7 +10,11 @@ from stages.params import ARMS, Arm
 
 # Okabe and Ito's blue and vermilion: told apart by everyone, and readable on white and on black.
 COLOURS: dict[Arm, str] = {"baseline": "#0072B2", "differential": "#D55E00"}
-COLOUR = alt.Color("arm:N", scale=alt.Scale(domain=list(COLOURS), range=list(COLOURS.values())))
+COLOUR = alt.Color(
+    "arm:N",
+    scale=alt.Scale(domain=list(COLOURS), range=list(COLOURS.values())),
+    legend=alt.Legend(symbolOpacity=1),
+)
 PART_NAMES = {"train": "training", "val": "validation"}
 
 
@@ -29,7 +33,7 @@ def learning_curves(curves: dict[Arm, pd.DataFrame], figure: str) -> alt.Chart:
         for part in PART_NAMES
     )
     base = alt.Chart(long).encode(
-        x=alt.X("epoch:Q", axis=alt.Axis(tickMinStep=1, format="d")),
+        x=alt.X("epoch:Q", axis=alt.Axis(values=sorted(long["epoch"].unique()), format="d", labelOverlap=True)),
         color=COLOUR,
     )
     axis = alt.Axis(format="%") if figure == "accuracy" else alt.Axis()

@@ -112,6 +112,12 @@ def replicates(results: Results) -> int:
     return len(results.params.train.seeds)
 
 
+def averaged_over(results: Results) -> str:
+    """Say what the figures are averages of."""
+    seeds = replicates(results)
+    return f"Mean ± standard deviation over {seeds} seeds" if seeds > 1 else "Of one seed, so the spread is unknown"
+
+
 def percent(over_seeds: dict[str, Any], figure: str, signed: bool = False) -> str:
     """Say a fraction's mean and standard deviation in percent; a difference in points, with its sign."""
     return _with_spread(over_seeds, figure, 100, 1, "" if signed else " %", signed)

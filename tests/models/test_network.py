@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from sklearn.datasets import load_sample_images
 
-from stages.data.images import to_pixels
 from stages.errors import UserError
 from stages.libraries import timm
 from stages.models.network import build_network, empty_network, refuse_unfit_images
@@ -21,8 +21,12 @@ def test_the_default_weights_are_really_pretrained(default_model):
     network = empty_network("timm", default_model.name, classes=1000)
     names = list(network.module.state_dict())
     network.module.load_state_dict(pretrained_weights(default_model, names, dict))
+    # Cut and resized as timm evaluates this network; normalised by us.
+    config = timm.data.resolve_data_config(model=network.module)
+    view = timm.data.create_transform(**config | {"mean": (0, 0, 0), "std": (1, 1, 1)})
     china, flower = (
-        torch.from_numpy(to_pixels(Image.fromarray(image), 224, 3))[None] for image in load_sample_images().images
+        (view(Image.fromarray(image)) * 255).round().byte().permute(1, 2, 0)[None]
+        for image in load_sample_images().images
     )
     network.module.eval()
     with torch.inference_mode():
@@ -79,10 +83,9 @@ def test_grey_images_become_three_equal_channels_in_channels_last_layout():
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize(("library", "name"), [("torchvision", "resnet18"), ("timm", "resnet18")])
 def test_weights_may_be_a_file(tmp_path, library, name, suffix):
-    from safetensors.torch import save_file
-
     trained = empty_network(library, name, classes=7, seed=9).module.state_dict()
     path = tmp_path / f"weights{suffix}"
+    trained = {name: tensor.contiguous() for name, tensor in trained.items()}
     (torch.save if suffix == ".pth" else save_file)(trained, path)
     network = build_network(Model(library=library, name=name, weights=str(path)), classes=3, seed=1)
     assert torch.equal(network.module.get_parameter("conv1.weight"), trained["conv1.weight"])

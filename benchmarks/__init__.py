@@ -1,0 +1,1 @@
+"""Measurements: the speed of training, and the search that chose the rates."""
