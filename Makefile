@@ -20,7 +20,7 @@ $(VENV)/ready: requirements.txt requirements-dev.txt constraints.txt
 
 repro: setup ## Run the experiment and print its result
 	dvc repro
-	python -m stages.summary
+	@python -m stages.summary
 
 compare: setup ## Show uniform against differential rates, from what has been trained
 	dvc exp run --quiet --temp --force --name uniform --set-param review.arm=baseline --allow-missing

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.data.batches import Samples, open_samples
+from stages.data.batches import open_samples
 from stages.data.images import to_pixels
 from stages.data.sources import load_source
-from stages.data.splits import Part, split_samples
+from stages.data.splits import split_samples
 from stages.data.store import open_prepared, write_prepared
 from stages.errors import run
 from stages.files import write_csv
@@ -83,10 +83,7 @@ def prepare(data: Data, folder: Path) -> None:
 def try_rates(params: Params, rates: Rates, folder: Path, compute: Compute) -> None:
     """Train every seed with these rates; keep the figures of the last epoch."""
     prepared = open_prepared(folder / "prepared")
-    samples: dict[Part, Samples] = {
-        "train": open_samples(prepared, "train", compute.device),
-        "val": open_samples(prepared, "val", compute.device),
-    }
+    samples = open_samples(prepared, ("train", "val"), compute.device)
     arm = "uniform" if rates.backbone == rates.head else "differential"
     setting = dict(
         zip(

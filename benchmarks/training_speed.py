@@ -36,7 +36,7 @@ def main() -> None:
     compute = set_up_compute(params.train)
     with tempfile.TemporaryDirectory() as folder:
         prepare(params.data, Path(folder) / "prepared")
-        samples = open_samples(open_prepared(Path(folder) / "prepared"), "train", compute.device)
+        samples = open_samples(open_prepared(Path(folder) / "prepared"), ["train"], compute.device)["train"]
     batch_size = params.train.batch_size
     steps = len(samples) // batch_size
 

@@ -6,11 +6,13 @@ Writes metrics/evaluation.json, and metrics/ARM_predictions.csv with every valid
 import argparse
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from stages.data.batches import open_samples
 from stages.data.splits import Part
-from stages.data.store import open_prepared
+from stages.data.store import Prepared, open_prepared
 from stages.errors import run
 from stages.evaluation.comparison import difference, figures_by_seed, judge_goal
 from stages.evaluation.metrics import classification_metrics
@@ -25,6 +27,7 @@ from stages.progress import each
 from stages.spread import Figures, over_replicates
 
 CHECKPOINTS, METRICS = Path("models"), Path("metrics")
+SCORED: tuple[Part, ...] = ("val", "test")
 
 
 def main() -> None:
@@ -34,13 +37,12 @@ def main() -> None:
     training = {arm: read_json(METRICS / f"{arm}.json") for arm in ARMS}
     compute = set_up_compute(params.train)
     prepared = open_prepared()
+    samples = open_samples(prepared, SCORED, compute.device)
 
-    val: dict[Arm, dict[int, Figures]] = {arm: {} for arm in ARMS}
-    test: dict[Arm, dict[int, Figures]] = {arm: {} for arm in ARMS}
+    figures: dict[Part, dict[Arm, dict[int, Figures]]] = {part: {arm: {} for arm in ARMS} for part in SCORED}
     movement: dict[Arm, dict[int, Figures]] = {arm: {} for arm in ARMS}
     predictions: dict[Arm, list[pd.DataFrame]] = {arm: [] for arm in ARMS}
 
-    parts: list[tuple[Part, dict[Arm, dict[int, Figures]]]] = [("val", val), ("test", test)]
     replicates = [(arm, seed) for arm in ARMS for seed in params.train.seeds]
     for arm, seed in each(replicates, what="evaluating", unit=" checkpoints"):
         trained = load_checkpoint(CHECKPOINTS / arm / f"seed-{seed}.safetensors").network
@@ -48,16 +50,11 @@ def main() -> None:
         movement[arm][seed] = relative_movement(first.module, trained.module, trained.groups)
 
         trained.module.to(compute.device)
-        for part, figures in parts:
-            samples = open_samples(prepared, part, compute.device)
-            probabilities = predict_probabilities(trained, samples, compute).numpy()
-            figures[arm][seed] = classification_metrics(prepared.labels(part), probabilities)
+        for part in SCORED:
+            probabilities = predict_probabilities(trained, samples[part], compute).numpy()
+            figures[part][arm][seed] = classification_metrics(prepared.labels(part), probabilities)
             if part == "val":
-                chosen = [prepared.classes[label] for label in probabilities.argmax(1)]
-                rows = prepared.samples.iloc[prepared.rows(part)]
-                predictions[arm].append(
-                    pd.DataFrame({"seed": seed, "image": rows["image"], "actual": rows["class"], "predicted": chosen})
-                )
+                predictions[arm].append(predictions_table(prepared, part, seed, probabilities))
 
     story = {arm: figures_by_seed(training[arm]) for arm in ARMS}
     write_json(
@@ -67,16 +64,25 @@ def main() -> None:
             "story": {"difference": over_replicates(difference(story["baseline"], story["differential"]))},
             **{
                 part: {
-                    **{arm: over_replicates(figures[arm]) for arm in ARMS},
-                    "difference": over_replicates(difference(figures["baseline"], figures["differential"])),
+                    **{arm: over_replicates(figures[part][arm]) for arm in ARMS},
+                    "difference": over_replicates(difference(figures[part]["baseline"], figures[part]["differential"])),
                 }
-                for part, figures in parts
+                for part in SCORED
             },
             "movement": {arm: over_replicates(movement[arm]) for arm in ARMS},
         },
     )
     for arm in ARMS:
         write_csv(METRICS / f"{arm}_predictions.csv", pd.concat(predictions[arm]))
+
+
+def predictions_table(
+    prepared: Prepared, part: Part, seed: int, probabilities: npt.NDArray[np.float64]
+) -> pd.DataFrame:
+    """Give the actual and the predicted class of every image of a part."""
+    samples = prepared.samples.iloc[prepared.rows(part)]
+    predicted = [prepared.classes[label] for label in probabilities.argmax(1)]
+    return pd.DataFrame({"seed": seed, "image": samples["image"], "actual": samples["class"], "predicted": predicted})
 
 
 if __name__ == "__main__":

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.data.batches import Samples, open_samples
-from stages.data.splits import Part
+from stages.data.batches import open_samples
 from stages.data.store import Prepared, open_prepared
 from stages.errors import run
 from stages.files import whole_directory, write_csv, write_json
@@ -35,10 +34,7 @@ def main() -> None:
     compute = set_up_compute(params.train)
 
     prepared = open_prepared()
-    samples: dict[Part, Samples] = {
-        "train": open_samples(prepared, "train", compute.device),
-        "val": open_samples(prepared, "val", compute.device),
-    }
+    samples = open_samples(prepared, ("train", "val"), compute.device)
 
     replicates: dict[int, Replicate] = {}
     total = len(params.train.seeds) * steps_per_replicate(params.train, samples["train"])

@@ -47,13 +47,17 @@ class Samples:
             yield pixels, self.labels[chosen]
 
 
-def open_samples(prepared: Prepared, part: Part, device: torch.device) -> Samples:
-    """Give one part as tensors; on the CPU the pixels stay in the memory-mapped file."""
-    return Samples(
-        pixels=torch.from_numpy(prepared.images).to(device),
-        rows=torch.from_numpy(prepared.rows(part)).to(device),
-        labels=torch.from_numpy(prepared.labels(part)).to(device),
-    )
+def open_samples(prepared: Prepared, parts: Sequence[Part], device: torch.device) -> dict[Part, Samples]:
+    """Give parts as tensors. On the CPU the pixels stay in the memory-mapped file; a GPU gets one copy for all."""
+    pixels = torch.from_numpy(prepared.images).to(device)
+    return {
+        part: Samples(
+            pixels,
+            rows=torch.from_numpy(prepared.rows(part)).to(device),
+            labels=torch.from_numpy(prepared.labels(part)).to(device),
+        )
+        for part in parts
+    }
 
 
 def batch_sizes(count: int, batch_size: int) -> list[int]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -40,9 +41,9 @@ class Prepared:
         return int(self.images.shape[1])
 
     @property
-    def channels(self) -> int:
+    def channels(self) -> Literal[1, 3]:
         """1 for grey images, 3 for RGB."""
-        return int(self.images.shape[3])
+        return 1 if self.images.shape[3] == 1 else 3
 
     def rows(self, part: Part) -> npt.NDArray[np.intp]:
         """Positions of the samples of one part."""

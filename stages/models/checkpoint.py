@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import safetensors.torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from stages.errors import UserError
 from stages.files import write_bytes
-from stages.models.network import LIBRARIES, Network, empty_network
+from stages.models.network import Network, empty_network
 from stages.models.preprocessing import Channels, Preprocessing
 
 # One key holds all, for safetensors writes several in no fixed order and checkpoints must be the same byte by byte.
@@ -32,11 +32,11 @@ class Description(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    library: Annotated[str, Field(pattern=f"^({'|'.join(LIBRARIES)})$")]
+    library: Literal["timm", "torchvision"]
     name: str
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
     image_size: Annotated[int, Field(ge=1, le=4096)]
-    channels: Annotated[int, Field(ge=1, le=3)]
+    channels: Literal[1, 3]
     mean: Channels
     std: Channels
 

@@ -38,7 +38,7 @@ def train_epoch(
         optimizer: how it learns.
         batches: uint8 pixels and labels, on the device.
         compute: device and precision.
-        on_step: called after every step, with the score so far every `SHOW_EVERY` steps.
+        on_step: called after every step, with the score so far at every `SHOW_EVERY`th.
 
     Returns:
         The story's training figures: of each batch as the network was when it met it, over all samples.
@@ -58,7 +58,7 @@ def train_epoch(
         correct += (logits.detach().argmax(1) == labels).sum()
         loss_sum += loss.detach() * len(labels)
         seen += len(labels)
-        on_step(Score(correct.item() / seen, loss_sum.item() / seen) if step % SHOW_EVERY == 0 else None)
+        on_step(Score(correct.item() / seen, loss_sum.item() / seen) if step % SHOW_EVERY == 1 else None)
     return Score(correct.item() / seen, loss_sum.item() / seen)
 
 

@@ -78,7 +78,7 @@ def test_charts_hold_no_script_and_name_no_other_file():
     arms = ("baseline", "differential")
     for chart in (
         learning_curves(dict.fromkeys(arms, curves), "accuracy"),
-        group_bars(dict.fromkeys(arms, {"stem": 0.1, "head": 0.0}), "learning rate", logarithmic=True),
+        group_bars({arm: {"stem": 0.1, "head": 0.0} for arm in arms}, "learning rate", logarithmic=True),
         confusion_matrix(predictions, names, "baseline"),
     ):
         svg = as_svg(chart)
