@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from stages.data.batches import open_samples
-from stages.data.splits import Part
 from stages.data.store import Prepared, open_prepared
 from stages.errors import run
 from stages.evaluation.comparison import difference, figures_by_seed, judge_goal
@@ -22,7 +21,7 @@ from stages.models.checkpoint import load_checkpoint
 from stages.models.compute import set_up_compute
 from stages.models.inference import predict_probabilities
 from stages.models.network import build_network
-from stages.params import ARMS, Arm, load_params
+from stages.params import ARMS, Arm, Part, load_params
 from stages.progress import each
 from stages.spread import Figures, over_replicates
 

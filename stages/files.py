@@ -6,11 +6,12 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from stages.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd  # seldom needed, and slow to load
 
 DIGITS = 6  # enough to tell any two results apart, few enough for a diff that a person reads
 
@@ -36,7 +37,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(_rounded(content), indent=2, allow_nan=False) + "\n")
 
 
-def write_csv(path: Path, table: pd.DataFrame) -> None:
+def write_csv(path: Path, table: "pd.DataFrame") -> None:
     """Write a table with floats rounded to `DIGITS`."""
     write_text(path, table.round(DIGITS).to_csv(index=False, lineterminator="\n"))
 

@@ -20,6 +20,9 @@ PARAMS_FILE = Path("params.yaml")
 Arm = Literal["baseline", "differential"]
 ARMS: tuple[Arm, ...] = get_args(Arm)
 
+Part = Literal["train", "val", "test"]
+PARTS: tuple[Part, ...] = get_args(Part)
+
 Augmentation = Literal["horizontal_flip", "vertical_flip", "quarter_turn"]
 
 

@@ -11,11 +11,11 @@ import pandas as pd
 
 from stages.data.images import to_pixels
 from stages.data.sources import load_source
-from stages.data.splits import PARTS, split_samples
+from stages.data.splits import split_samples
 from stages.data.store import write_prepared
 from stages.errors import run
 from stages.files import write_json
-from stages.params import load_params
+from stages.params import PARTS, load_params
 from stages.progress import each
 
 METRICS = Path("metrics/prepare.json")

@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.data.splits import Part
 from stages.data.store import Prepared
-from stages.params import Augmentation
+from stages.params import Augmentation, Part
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,10 @@
 """Splitting samples into training, validation and test."""
 
-from typing import Literal, get_args
-
 import numpy as np
 import pandas as pd
 
 from stages.errors import UserError
-from stages.params import Split
-
-Part = Literal["train", "val", "test"]
-PARTS: tuple[Part, ...] = get_args(Part)
+from stages.params import PARTS, Split
 
 
 def split_samples(samples: pd.DataFrame, classes: list[str], split: Split, seed: int) -> "pd.Series[str]":

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from stages.data.splits import Part
 from stages.errors import UserError
 from stages.files import whole_directory, write_csv
+from stages.params import Part
 
 PREPARED = Path("data/prepared")
 IMAGES, SAMPLES = "images.npy", "samples.csv"

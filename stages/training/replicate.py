@@ -8,11 +8,10 @@ from functools import partial
 import torch
 
 from stages.data.batches import Samples, batch_sizes
-from stages.data.splits import Part
 from stages.errors import UserError
 from stages.models.compute import Compute
 from stages.models.network import Network
-from stages.params import Params, Train
+from stages.params import Params, Part, Train
 from stages.rates.freezing import freeze
 from stages.rates.optimizers import build_optimizer
 from stages.training.loop import Score, measure, train_epoch

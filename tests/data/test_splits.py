@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.data.splits import PARTS, split_samples
+from stages.data.splits import split_samples
 from stages.errors import UserError
-from stages.params import Split
+from stages.params import PARTS, Split
 
 CLASSES = ["good", "bad"]
 
