@@ -87,6 +87,23 @@ def test_a_stage_depends_on_all_code_that_decides_its_result(name):
             assert covered, f"{name} imports {file}, which dvc.yaml does not list"
 
 
+def test_only_the_rates_differ_between_the_training_stages():
+    baseline, differential = PIPELINE["train_baseline"], PIPELINE["train_differential"]
+    assert baseline["deps"] == differential["deps"]
+    assert [name for name in baseline["params"] if not name.startswith("lr.")] == [
+        name for name in differential["params"] if not name.startswith("lr.")
+    ]
+    assert baseline["cmd"].replace("baseline", "differential") == differential["cmd"]
+
+
+def test_the_code_asks_for_the_arm_only_where_rates_are_chosen_and_files_are_named():
+    """Nothing in the rooms that train knows which arm it trains."""
+    for path, tree in modules().items():
+        if {"training", "models", "data"} & set(path.relative_to(ROOT / "stages").parts):
+            words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+            assert not {"baseline", "differential"} & words, path
+
+
 READS = """
 import sys
 from pydantic import BaseModel

@@ -1,0 +1,71 @@
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from stages.errors import UserError
+from stages.files import read_json, whole_directory, write_csv, write_json, write_text
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_floats_are_rounded_and_keys_keep_their_order(tmp_path):
+    write_json(tmp_path / "metrics.json", {"b": 1 / 3, "a": {"list": [2 / 3], "none": None}})
+    assert (tmp_path / "metrics.json").read_text().split() == (
+        '{ "b": 0.333333, "a": { "list": [ 0.666667 ], "none": null } }'.split()
+    )
+
+
+def test_a_figure_that_is_no_number_is_never_written(tmp_path):
+    write_json(tmp_path / "metrics.json", {"loss": 1.0})
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "metrics.json", {"loss": math.nan})
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"loss": 1.0}
+
+
+def test_a_table_is_written_rounded(tmp_path):
+    write_csv(tmp_path / "deep" / "table.csv", pd.DataFrame({"a": [1 / 3], "b": ["x,y"]}))
+    assert (tmp_path / "deep" / "table.csv").read_text() == 'a,b\n0.333333,"x,y"\n'
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatch):
+    write_text(tmp_path / "page.html", "old")
+
+    def fails(self, target):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(Path, "replace", fails)
+    with pytest.raises(OSError, match="gone"):
+        write_text(tmp_path / "page.html", "new")
+    assert names(tmp_path) == ["page.html"]
+    assert (tmp_path / "page.html").read_text() == "old"
+
+
+def test_a_directory_takes_its_place_whole(tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "of-an-older-run").touch()
+    with whole_directory(tmp_path / "models") as beside:
+        (beside / "new").touch()
+        assert names(tmp_path / "models") == ["of-an-older-run"]
+    assert names(tmp_path / "models") == ["new"]
+    assert names(tmp_path) == ["models"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_interrupted_directory_vanishes(tmp_path, error):
+    with pytest.raises(error), whole_directory(tmp_path / "models") as beside:
+        (beside / "half").touch()
+        raise error
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("text", [None, "{", "[1]"])
+def test_metrics_that_are_missing_or_damaged_have_one_line(tmp_path, text):
+    if text is not None:
+        (tmp_path / "baseline.json").write_text(text)
+    with pytest.raises(UserError, match=r"baseline.json .*: run `dvc repro`"):
+        read_json(tmp_path / "baseline.json")
