@@ -59,7 +59,10 @@ def main() -> None:
     write_json(
         METRICS / "evaluation.json",
         {
-            "goal": {arm: judge_goal(params.goal, training[arm]["mean"], list(story[arm].values())) for arm in ARMS},
+            "goal": {
+                **params.goal.model_dump(),
+                **{arm: judge_goal(params.goal, training[arm]["mean"], list(story[arm].values())) for arm in ARMS},
+            },
             "story": {"difference": over_replicates(difference(story["baseline"], story["differential"]))},
             **{
                 part: {

@@ -12,8 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from stages.errors import UserError, run
 from stages.files import write_text
-from stages.params import ARMS
-from stages.rates.policies import learning_rates
+from stages.params import ARMS, load_params
 from stages.reporting.figures import as_svg, confusion_matrix, group_bars, learning_curves
 from stages.reporting.results import METRICS, PAGE, averaged_over, load_results, result_table, verdict
 
@@ -25,8 +24,8 @@ def main() -> None:
     curves = {arm: _read_csv(METRICS / f"{arm}_curves.csv") for arm in ARMS}
     predictions = {arm: _read_csv(METRICS / f"{arm}_predictions.csv") for arm in ARMS}
     classes = [name for name in results.prepare["val"] if name != "all"]
+    rates = {arm: results.training[arm]["learning_rates"] for arm in ARMS}
     moved = {arm: results.evaluation["movement"][arm]["mean"] for arm in ARMS}
-    rates = {arm: learning_rates(arm, results.params.lr, moved[arm]) for arm in ARMS}
 
     pictures = {figure: as_svg(learning_curves(curves, figure)) for figure in ("accuracy", "loss")}
     figures = [
@@ -66,7 +65,7 @@ def main() -> None:
             images=counts["images"],
             image_size=counts["image_size"],
             parts=", ".join(f"{counts[part]['all']} {part}" for part in ("train", "val", "test")),
-            params=pd.json_normalize(results.params.model_dump(exclude={"review"})).iloc[0].to_dict(),
+            params=pd.json_normalize(load_params().model_dump(exclude={"review"})).iloc[0].to_dict(),
         ),
     )
     write_text(METRICS / "curves.svg", pictures["accuracy"])

@@ -37,6 +37,7 @@ def main() -> None:
     samples = open_samples(prepared, ("train", "val"), compute.device)
 
     replicates: dict[int, Replicate] = {}
+    rates: dict[str, float] = {}
     total = len(params.train.seeds) * steps_per_replicate(params.train, samples["train"])
     with whole_directory(CHECKPOINTS / arm) as folder, steps(total, unit=" steps") as bar:
         for seed in params.train.seeds:
@@ -57,10 +58,8 @@ def main() -> None:
             last = replicates[seed].epochs[-1]
             bar.write(f"{arm}, seed {seed}: training {last.train.accuracy:.1%}, validation {last.val.accuracy:.1%}")
 
-    write_json(
-        METRICS / f"{arm}.json",
-        over_replicates({seed: last_figures(replicate) for seed, replicate in replicates.items()}),
-    )
+    figures = over_replicates({seed: last_figures(replicate) for seed, replicate in replicates.items()})
+    write_json(METRICS / f"{arm}.json", {"learning_rates": rates, **figures})
     write_csv(METRICS / f"{arm}_curves.csv", learning_curves(replicates))
 
 

@@ -15,9 +15,8 @@ def names(folder):
 
 def test_floats_are_rounded_and_keys_keep_their_order(tmp_path):
     write_json(tmp_path / "metrics.json", {"b": 1 / 3, "a": {"list": [2 / 3], "none": None}})
-    assert (tmp_path / "metrics.json").read_text().split() == (
-        '{ "b": 0.333333, "a": { "list": [ 0.666667 ], "none": null } }'.split()
-    )
+    text = " ".join((tmp_path / "metrics.json").read_text().split())
+    assert text == '{ "b": 0.333333, "a": { "list": [ 0.666667 ], "none": null } }'
 
 
 def test_a_figure_that_is_no_number_is_never_written(tmp_path):

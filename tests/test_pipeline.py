@@ -79,6 +79,7 @@ def test_metrics_hold_what_a_reviewer_reads(project):
         for seed in ("seed_1", "seed_2"):
             assert training[seed]["val_accuracy"] == evaluation["val"][arm][seed]["accuracy"]
             assert training[seed]["val_loss"] == pytest.approx(evaluation["val"][arm][seed]["loss"], abs=2e-6)
+        assert list(training["learning_rates"])[-1] == "head"
         assert set(evaluation["goal"][arm]) == {"met", "val_accuracy_met", "train_accuracy_met", "replicates_met"}
     counts = json.loads(project.read("metrics/prepare.json"))
     assert counts["train"]["all"] == counts["train"]["functional"] + counts["train"]["defective"] == 67

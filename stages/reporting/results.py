@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.files import read_json
-from stages.params import ARMS, Goal, Params, load_params
+from stages.params import ARMS, Arm
 
 METRICS, PAGE = Path("metrics"), Path("report/index.html")
 MINUS = "−"
@@ -17,15 +17,13 @@ class Results:
     """Everything that the stages measured.
 
     Attributes:
-        params: what it was measured with.
         prepare: content of metrics/prepare.json.
         training: arm -> content of metrics/ARM.json.
         evaluation: content of metrics/evaluation.json.
     """
 
-    params: Params
     prepare: dict[str, Any]
-    training: dict[str, dict[str, Any]]
+    training: dict[Arm, dict[str, Any]]
     evaluation: dict[str, Any]
 
 
@@ -36,7 +34,6 @@ def load_results() -> Results:
         UserError: a stage has not run yet.
     """
     return Results(
-        params=load_params(),
         prepare=read_json(METRICS / "prepare.json"),
         training={arm: read_json(METRICS / f"{arm}.json") for arm in ARMS},
         evaluation=read_json(METRICS / "evaluation.json"),
@@ -45,14 +42,12 @@ def load_results() -> Results:
 
 def result_table(results: Results) -> list[dict[str, str]]:
     """Give the rows of the result table: `figure`, each arm, and `difference`, paired by seed."""
-    rates, goal = results.params.lr, results.params.goal
     difference = results.evaluation["story"]["difference"]
     tested = results.evaluation["test"]
     return [
         {
             "figure": "learning rate of backbone / head",
-            "baseline": f"{rates.uniform:g} / {rates.uniform:g}",
-            "differential": f"{rates.backbone:g} / {rates.head:g}",
+            **{arm: _rates_in_words(results.training[arm]["learning_rates"]) for arm in ARMS},
             "difference": "",
         },
         *(
@@ -74,7 +69,7 @@ def result_table(results: Results) -> list[dict[str, str]]:
                 **{arm: "met" if results.evaluation["goal"][arm][key] else "not met" for arm in ARMS},
                 "difference": "",
             }
-            for key, wish in goal_in_words(goal).items()
+            for key, wish in goal_in_words(results.evaluation["goal"]).items()
         ),
         {
             "figure": "replicates that meet both",
@@ -84,11 +79,11 @@ def result_table(results: Results) -> list[dict[str, str]]:
     ]
 
 
-def goal_in_words(goal: Goal) -> dict[str, str]:
+def goal_in_words(goal: dict[str, Any]) -> dict[str, str]:
     """Name the two halves of the goal under the keys that tell whether they are met."""
     return {
-        "val_accuracy_met": f"goal: validation accuracy above {100 * goal.val_accuracy_above:g} %",
-        "train_accuracy_met": f"goal: training accuracy below {100 * goal.train_accuracy_below:g} %",
+        "val_accuracy_met": f"goal: validation accuracy above {100 * goal['val_accuracy_above']:g} %",
+        "train_accuracy_met": f"goal: training accuracy below {100 * goal['train_accuracy_below']:g} %",
     }
 
 
@@ -109,7 +104,7 @@ def verdict(results: Results) -> str:
 
 def replicates(results: Results) -> int:
     """Seeds for each arm."""
-    return len(results.params.train.seeds)
+    return sum(key.startswith("seed_") for key in results.training["baseline"])
 
 
 def averaged_over(results: Results) -> str:
@@ -126,6 +121,11 @@ def percent(over_seeds: dict[str, Any], figure: str, signed: bool = False) -> st
 def plain(over_seeds: dict[str, Any], figure: str, signed: bool = False) -> str:
     """Say a figure's mean and standard deviation."""
     return _with_spread(over_seeds, figure, 1, 3, "", signed)
+
+
+def _rates_in_words(rates: dict[str, float]) -> str:
+    *backbone, head = rates.values()
+    return f"{backbone[0]:g} / {head:g}"
 
 
 def _with_spread(over_seeds: dict[str, Any], figure: str, scale: float, digits: int, unit: str, signed: bool) -> str:

@@ -3,10 +3,8 @@ import re
 import pandas as pd
 import pytest
 
-from stages.params import load_params
 from stages.reporting.figures import as_svg, confusion_matrix, group_bars, learning_curves
 from stages.reporting.results import Results, result_table, verdict
-from tests.conftest import ROOT
 
 FIGURES = ["train_accuracy", "train_loss", "val_accuracy", "val_loss", "overfitting_gap"]
 
@@ -24,22 +22,22 @@ def replicates(*seeds):
 
 @pytest.fixture
 def results():
-    params = load_params(ROOT / "params.yaml")
-    params = params.model_copy(update={"train": params.train.model_copy(update={"seeds": [1, 2]})})
+    uniform, split = {"stem": 0.01, "stage1": 0.01, "head": 0.01}, {"stem": 0.0001, "stage1": 0.0001, "head": 0.01}
     tested = {"mean": {"accuracy": 0.81}, "std": {"accuracy": 0.01}}
     missed = {"met": False, "val_accuracy_met": False, "train_accuracy_met": False, "replicates_met": 0}
     met = {"met": True, "val_accuracy_met": True, "train_accuracy_met": True, "replicates_met": 2}
     return Results(
-        params=params,
         prepare={},
         training={
-            "baseline": replicates([0.95, 0.15, 0.78, 0.45, 0.17], [0.97, 0.13, 0.80, 0.43, 0.17]),
-            "differential": replicates([0.90, 0.25, 0.87, 0.35, 0.03], [0.90, 0.25, 0.87, 0.35, 0.03]),
+            "baseline": {"learning_rates": uniform}
+            | replicates([0.95, 0.15, 0.78, 0.45, 0.17], [0.97, 0.13, 0.80, 0.43, 0.17]),
+            "differential": {"learning_rates": split}
+            | replicates([0.90, 0.25, 0.87, 0.35, 0.03], [0.90, 0.25, 0.87, 0.35, 0.03]),
         },
         evaluation={
             "story": {"difference": replicates([-0.05, 0.1, 0.09, -0.1, -0.14], [-0.07, 0.12, 0.07, -0.08, -0.14])},
             "test": {"baseline": tested, "differential": tested, "difference": tested},
-            "goal": {"baseline": missed, "differential": met},
+            "goal": {"val_accuracy_above": 0.85, "train_accuracy_below": 0.92, "baseline": missed, "differential": met},
         },
     )
 
@@ -56,6 +54,11 @@ def test_the_table_says_mean_and_spread_and_the_paired_difference(results):
         "difference": "−6.0 ± 1.4",
     }
     assert row(results, "validation loss")["difference"] == "−0.090 ± 0.014"
+
+
+def test_the_table_says_the_rates_that_were_trained_with(results):
+    rates = row(results, "learning rate of backbone / head")
+    assert (rates["baseline"], rates["differential"]) == ("0.01 / 0.01", "0.0001 / 0.01")
 
 
 def test_the_table_says_whether_the_goal_is_met(results):
