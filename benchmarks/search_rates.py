@@ -1,7 +1,8 @@
 """Try several settings of the learning rates, image size and number of training images, on validation alone.
 
 Each trial trains every seed of params.yaml with one setting and appends a row for each to a CSV file. The test
-part is never opened. A trial that stands in the file already is not run again.
+part is never opened. A trial that stands in the file already is not run again: move the file away before you
+search with another network, another length of training or other images.
 
     python -m benchmarks.search_rates --train 0.5 --uniform 0.01 0.003 --pair 0.0001 0.01 --pair 0.001 0.01
 """
@@ -9,22 +10,18 @@ part is never opened. A trial that stands in the file already is not run again.
 import argparse
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from stages.data.batches import open_samples
-from stages.data.images import to_pixels
-from stages.data.sources import load_source
-from stages.data.splits import split_samples
-from stages.data.store import open_prepared, write_prepared
+from stages.data.store import open_prepared
 from stages.errors import run
 from stages.files import write_csv
 from stages.models.compute import Compute, set_up_compute
 from stages.models.network import build_network
-from stages.params import Data, Params, Rates, Split, load_params
-from stages.progress import each
+from stages.params import Params, Rates, check_params, load_params
+from stages.prepare import prepare
 from stages.rates.policies import learning_rates
 from stages.training.replicate import train_replicate
 
@@ -45,39 +42,21 @@ def main() -> None:
         print(results_table(pd.read_csv(RESULTS)))
         return
 
-    params = load_params()
-    data = params.data
+    content = load_params().model_dump()
     if options.train is not None:
         rest = (1 - options.train) / 2
-        data = data.model_copy(update={"split": Split(train=options.train, val=rest, test=rest)})
-    if options.image_size is not None:
-        data = data.model_copy(update={"image_size": options.image_size})
-    if options.optimizer is not None:
-        optimizer = params.optimizer.model_copy(update={"name": options.optimizer})
-        params = params.model_copy(update={"optimizer": optimizer})
-    params = params.model_copy(update={"data": data})
+        content["data"]["split"] = {"train": options.train, "val": rest, "test": rest}
+    content["data"]["image_size"] = options.image_size or content["data"]["image_size"]
+    content["optimizer"]["name"] = options.optimizer or content["optimizer"]["name"]
+    params = check_params(content)
 
     compute = set_up_compute(params.train)
     with tempfile.TemporaryDirectory() as folder:
-        prepare(data, Path(folder) / "prepared")
+        prepare(params.data, Path(folder) / "prepared")
         for rate in options.uniform:
             try_rates(params, Rates(uniform=rate, backbone=rate, head=rate), Path(folder), compute)
         for backbone, head in options.pair:
             try_rates(params, Rates(uniform=head, backbone=backbone, head=head), Path(folder), compute)
-
-
-def prepare(data: Data, folder: Path) -> None:
-    """Do what the stage does, elsewhere."""
-    source = load_source(data)
-    parts = split_samples(source.samples, source.classes, data.split, data.seed)
-    names = [source.classes[label] for label in source.samples["label"]]
-    write_prepared(
-        source.samples.assign(**{"class": names}, part=parts),
-        pixels=lambda row: to_pixels(source.open(row), data.image_size, source.channels),
-        shape=(data.image_size, data.image_size, source.channels),
-        progress=partial(each, what="preparing", unit=" images"),
-        folder=folder,
-    )
 
 
 def try_rates(params: Params, rates: Rates, folder: Path, compute: Compute) -> None:

@@ -15,13 +15,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from benchmarks.search_rates import prepare
 from stages.data.batches import open_samples
 from stages.data.store import open_prepared
 from stages.errors import run
 from stages.models.compute import set_up_compute
 from stages.models.network import build_network
 from stages.params import load_params
+from stages.prepare import prepare
 from stages.rates.freezing import train_mode
 from stages.rates.optimizers import build_optimizer
 from stages.rates.policies import learning_rates

@@ -5,6 +5,7 @@ Writes metrics/evaluation.json, and metrics/ARM_predictions.csv with every valid
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,27 +56,25 @@ def main() -> None:
             if part == "val":
                 predictions[arm].append(predictions_table(prepared, part, seed, probabilities))
 
-    story = {arm: figures_by_seed(training[arm]) for arm in ARMS}
+    in_training = {arm: figures_by_seed(training[arm]) for arm in ARMS}
+    goal = {arm: judge_goal(params.goal, training[arm]["mean"], list(in_training[arm].values())) for arm in ARMS}
     write_json(
         METRICS / "evaluation.json",
         {
-            "goal": {
-                **params.goal.model_dump(),
-                **{arm: judge_goal(params.goal, training[arm]["mean"], list(story[arm].values())) for arm in ARMS},
-            },
-            "story": {"difference": over_replicates(difference(story["baseline"], story["differential"]))},
-            **{
-                part: {
-                    **{arm: over_replicates(figures[part][arm]) for arm in ARMS},
-                    "difference": over_replicates(difference(figures[part]["baseline"], figures[part]["differential"])),
-                }
-                for part in SCORED
-            },
+            "goal": {**params.goal.model_dump(), **goal},
+            "story": {"difference": over_replicates(difference(in_training["baseline"], in_training["differential"]))},
+            **{part: compare(figures[part]) for part in SCORED},
             "movement": {arm: over_replicates(movement[arm]) for arm in ARMS},
         },
     )
     for arm in ARMS:
         write_csv(METRICS / f"{arm}_predictions.csv", pd.concat(predictions[arm]))
+
+
+def compare(figures: dict[Arm, dict[int, Figures]]) -> dict[str, Any]:
+    """Give each arm over its replicates, then the difference."""
+    paired = difference(figures["baseline"], figures["differential"])
+    return {**{arm: over_replicates(figures[arm]) for arm in ARMS}, "difference": over_replicates(paired)}
 
 
 def predictions_table(

@@ -32,9 +32,9 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON with keys in the order given and floats rounded to `DIGITS`."""
-    write_text(path, json.dumps(_rounded(content), indent=2, allow_nan=False) + "\n")
+def write_json(path: Path, content: Mapping[str, Any], exact: Mapping[str, Any] | None = None) -> None:
+    """Write JSON with keys in the order given and floats rounded to `DIGITS`; what is `exact` comes first, as it is."""
+    write_text(path, json.dumps({**(exact or {}), **_rounded(content)}, indent=2, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, table: "pd.DataFrame") -> None:
@@ -63,15 +63,17 @@ def read_json(path: Path) -> dict[str, Any]:
 def whole_directory(path: Path) -> Iterator[Path]:
     """Give an empty directory to fill; on success it takes the place of `path`, on failure it vanishes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside, old = (path.with_name(f".{path.name}.{word}{os.getpid()}") for word in ("", "old."))
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     try:
         yield beside
-        shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            path.replace(old)
         beside.replace(path)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _rounded(value: Any) -> Any:

@@ -156,10 +156,19 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
         content = YAML(typ="safe", pure=True).load(path)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run this in the project's folder") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    except (OSError, YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold sections such as `lr:`")
+    return check_params(content, path)
+
+
+def check_params(content: dict[str, Any], path: Path = PARAMS_FILE) -> Params:
+    """Hold the content of params.yaml against the schema.
+
+    Raises:
+        UserError: it breaks the schema; every problem has its line.
+    """
     try:
         return Params.model_validate(content)
     except ValidationError as error:

@@ -4,14 +4,16 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from stages.data.images import read_pixels
 from stages.errors import run
-from stages.models.checkpoint import load_checkpoint
+from stages.models.checkpoint import Checkpoint, load_checkpoint
+
+SHOWN = 10  # classes of each image in the table; JSON has them all
 
 
 def main() -> None:
@@ -25,21 +27,39 @@ def main() -> None:
     options = parser.parse_args()
 
     checkpoint = load_checkpoint(options.checkpoint)
-    asked = checkpoint.description
-    pixels = np.stack([read_pixels(image, asked.image_size, asked.channels) for image in options.images])
-
-    checkpoint.network.module.eval()
-    with torch.inference_mode():
-        probabilities = checkpoint.network.logits(torch.from_numpy(pixels)).softmax(1).tolist()
+    predictions = [(str(image), predict(checkpoint, image)) for image in options.images]
 
     if options.json:
-        for image, row in zip(options.images, probabilities, strict=True):
-            print(json.dumps({"image": str(image), "probabilities": dict(zip(asked.classes, row, strict=True))}))
+        for image, probabilities in predictions:
+            print(json.dumps({"image": image, "probabilities": probabilities}))
     else:
-        table = Table("image", *(f"[right]{name}" for name in asked.classes))
-        for image, row in zip(options.images, probabilities, strict=True):
-            table.add_row(str(image), *(f"{probability:.1%}" for probability in row))
-        Console().print(table)
+        print_for_people(predictions)
+
+
+def predict(checkpoint: Checkpoint, image: Path) -> dict[str, float]:
+    """Give each class its probability.
+
+    Raises:
+        UserError: the file is no image.
+    """
+    wanted = checkpoint.description
+    pixels = torch.from_numpy(read_pixels(image, wanted.image_size, wanted.channels).copy())[None]
+    checkpoint.network.module.eval()
+    with torch.inference_mode():
+        probabilities = checkpoint.network.logits(pixels).softmax(1)[0].tolist()
+    return dict(zip(wanted.classes, probabilities, strict=True))
+
+
+def print_for_people(predictions: list[tuple[str, dict[str, float]]]) -> None:
+    """Print a table with the most probable classes of each image first. Names are text, never markup."""
+    table = Table("image", "class")
+    table.add_column("probability", justify="right", no_wrap=True)
+    for image, probabilities in predictions:
+        likely = sorted(probabilities.items(), key=lambda entry: -entry[1])[:SHOWN]
+        for place, (name, probability) in enumerate(likely):
+            shown = "" if place else image
+            table.add_row(Text(shown), Text(name), f"{probability:.1%}", end_section=place == len(likely) - 1)
+    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Writes models/ARM/seed-N.safetensors, metrics/ARM.json and metrics/ARM_curves.cs
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +17,7 @@ from stages.models.checkpoint import Description, save_checkpoint
 from stages.models.compute import set_up_compute
 from stages.models.network import Network, build_network, refuse_unfit_images
 from stages.params import ARMS, Arm, Model, load_params
-from stages.progress import steps
+from stages.progress import Bar, steps
 from stages.rates.policies import learning_rates
 from stages.spread import over_replicates
 from stages.training.loop import Score
@@ -37,7 +38,6 @@ def main() -> None:
     samples = open_samples(prepared, ("train", "val"), compute.device)
 
     replicates: dict[int, Replicate] = {}
-    rates: dict[str, float] = {}
     total = len(params.train.seeds) * steps_per_replicate(params.train, samples["train"])
     with whole_directory(CHECKPOINTS / arm) as folder, steps(total, unit=" steps") as bar:
         for seed in params.train.seeds:
@@ -45,22 +45,24 @@ def main() -> None:
             refuse_unfit_images(network, params.model, prepared.image_size, prepared.channels)
             rates = learning_rates(arm, params.lr, network.groups)
 
-            def show(epoch: int, score: Score | None, seed: int = seed) -> None:
-                bar.set_description(f"{arm}, seed {seed}, epoch {epoch} of {params.train.epochs}", refresh=False)
-                if score:
-                    bar.set_postfix(loss=f"{score.loss:.3f}", accuracy=f"{score.accuracy:.1%}", refresh=False)
-                bar.update()
-
+            show = partial(show_step, bar, f"{arm}, seed {seed}", params.train.epochs)
             replicates[seed] = train_replicate(network, rates, seed, params, samples, compute, on_step=show)
-            save_checkpoint(
-                folder / f"seed-{seed}.safetensors", network, describe_network(network, params.model, prepared)
-            )
+            description = describe_network(network, params.model, prepared)
+            save_checkpoint(folder / f"seed-{seed}.safetensors", network, description)
             last = replicates[seed].epochs[-1]
             bar.write(f"{arm}, seed {seed}: training {last.train.accuracy:.1%}, validation {last.val.accuracy:.1%}")
 
     figures = over_replicates({seed: last_figures(replicate) for seed, replicate in replicates.items()})
-    write_json(METRICS / f"{arm}.json", {"learning_rates": rates, **figures})
+    write_json(METRICS / f"{arm}.json", figures, exact={"learning_rates": rates})
     write_csv(METRICS / f"{arm}_curves.csv", learning_curves(replicates))
+
+
+def show_step(bar: Bar, replicate: str, epochs: int, epoch: int, score: Score | None) -> None:
+    """Move the bar by one step."""
+    bar.set_description(f"{replicate}, epoch {epoch} of {epochs}", refresh=False)
+    if score:
+        bar.set_postfix(loss=f"{score.loss:.3f}", accuracy=f"{score.accuracy:.1%}", refresh=False)
+    bar.update()
 
 
 def describe_network(network: Network, model: Model, prepared: Prepared) -> Description:

@@ -15,7 +15,7 @@ PIPELINE = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
 ROOMS = ["data", "models", "rates", "training", "evaluation", "reporting"]
 
 # What carries values and words but decides no result: a change there needs no rerun.
-CARRIERS = {"stages", "stages.errors", "stages.files", "stages.params", "stages.progress"}
+CARRIERS = {"stages", "stages.errors", "stages.params", "stages.progress"}
 
 MAY_IMPORT = {
     "data": set(),

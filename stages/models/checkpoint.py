@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from stages.errors import UserError
 from stages.files import write_bytes
-from stages.models.network import Network, empty_network
+from stages.models.network import LIBRARIES, Network, empty_network
 from stages.models.preprocessing import Channels, Preprocessing
 
 # One key holds all, for safetensors writes several in no fixed order and checkpoints must be the same byte by byte.
@@ -78,6 +78,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except ValidationError as error:
         raise UserError(f"{path} describes itself wrongly ({error.error_count()} problems): run `dvc repro`") from None
 
+    if description.name not in LIBRARIES[description.library].names():
+        raise UserError(f"{path} is of a network that {description.library} does not have: {description.name!r}")
     network = empty_network(description.library, description.name, len(description.classes))
     try:
         network.module.load_state_dict(tensors)

@@ -43,6 +43,8 @@ def set_up_compute(train: Train) -> Compute:
     if precision == "auto":
         precision = "bfloat16" if device.type == "cuda" else "float32"
 
+    if precision == "float32":
+        torch.backends.cudnn.allow_tf32 = False  # whose products have bfloat16's range of error
     keep_freed_memory()
     torch.set_num_threads(train.threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
@@ -62,5 +64,5 @@ def keep_freed_memory() -> None:
     mmap_threshold, trim_threshold = -3, -1
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt:
-        mallopt(mmap_threshold, 1 << 30)
+        _ = mallopt(mmap_threshold, 1 << 30) or mallopt(mmap_threshold, 1 << 25)  # older glibc takes no more
         mallopt(trim_threshold, (1 << 31) - 1)

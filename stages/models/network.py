@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from stages.errors import UserError
+from stages.errors import UserError, first_line
 from stages.models import timm_networks, torchvision_networks
 from stages.models.preprocessing import UNIT_RANGE, Preprocessing
 from stages.models.weights import load_backbone, pretrained_weights
@@ -119,5 +119,7 @@ def refuse_unfit_images(network: Network, model: Model, image_size: int, channel
             network.module.eval()
             network.logits(pixels)
     except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"data.image_size: {model.name} cannot take images of {image_size} px: {reason}") from None
+        raise UserError(
+            f"data.image_size: {model.name} cannot take images of {image_size} px ({first_line(error)}); "
+            f"set the size that it takes"
+        ) from None

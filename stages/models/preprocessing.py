@@ -1,6 +1,7 @@
 """From stored pixels to what a network was trained on."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -22,9 +23,16 @@ class Preprocessing:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Give uint8 (batch, height, width, 1 or 3) as float32 (batch, 3, height, width) in channels-last layout."""
-        mean, std = (torch.tensor(values, device=pixels.device) for values in (self.mean, self.std))
+        mean, std = _on(pixels.device, self.mean), _on(pixels.device, self.std)
         normalised = (pixels.float() / 255 - mean) / std  # a grey channel becomes three here
         return normalised.permute(0, 3, 1, 2)
+
+
+@lru_cache
+def _on(device: torch.device, values: Channels) -> Tensor:
+    """Put values onto the device once: a copy for every batch would make a GPU wait."""
+    with torch.inference_mode(mode=False):
+        return torch.tensor(values, device=device)
 
 
 # The normalisation of ImageNet, which most pretrained weights share.

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from stages.errors import UserError
 from stages.libraries import timm
 from stages.models.preprocessing import IMAGENET, Preprocessing
 
@@ -36,8 +37,13 @@ def layer_groups(name: str, network: nn.Module) -> dict[str, list[str]]:
 
     The groups are those of timm's coarse `group_matcher`, with the classifier in a group of its own, as
     `timm.optim.param_groups_layer_decay` walks them.
+
+    Raises:
+        UserError: timm does not describe this network.
     """
     described: Any = network
+    if not hasattr(network, "group_matcher"):
+        raise UserError(f"model.name: timm does not describe the layers of {name}; choose another network")
     classifier = described.default_cfg["classifier"]
     heads = tuple(f"{part}." for part in ([classifier] if isinstance(classifier, str) else classifier))
     layers = timm.models.group_parameters(network, described.group_matcher(coarse=True))

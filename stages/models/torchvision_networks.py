@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from stages.libraries import torchvision
-from stages.models.preprocessing import IMAGENET, Preprocessing
+from stages.models.preprocessing import Preprocessing
 
 # They give several outputs while training, which the story's loss does not know.
 WITH_AUXILIARY_HEADS = {"googlenet", "inception_v3"}
@@ -37,8 +37,9 @@ def default_weights(name: str) -> Mapping[str, Tensor]:
 
 
 def preprocessing(name: str) -> Preprocessing:
-    """Give what the network's pretrained weights expect of their input: the same for all of torchvision's."""
-    return IMAGENET
+    """Give what the network's pretrained weights expect of their input."""
+    evaluation = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    return Preprocessing(tuple(evaluation.mean), tuple(evaluation.std))
 
 
 def layer_groups(name: str, network: nn.Module) -> dict[str, list[str]]:

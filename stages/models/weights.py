@@ -1,17 +1,15 @@
 """Where pretrained weights come from, and how they get into a network with a new head."""
 
 import importlib.util
-import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from stages.errors import UserError
+from stages.errors import UserError, first_line
 from stages.params import Model
 
 
@@ -74,9 +72,9 @@ def read_tensors(path: Path) -> Mapping[str, Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"model.weights: {path} does not load as tensors only: {reason}") from None
+    # What a damaged pickle makes of its reader cannot be listed.
+    except Exception as error:
+        raise UserError(f"model.weights: {path} does not load as tensors only: {first_line(error)}") from None
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise UserError(f"model.weights: {path} holds something else than a state dict: save module.state_dict()")
     return state
@@ -109,9 +107,9 @@ def _default_weights(model: Model, default_weights: Callable[[str], Mapping[str,
         return default_weights(model.name)
     # Libraries fail in many ways where there is no network, no space, or no such weights.
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"model.weights: the default weights of {model.library}'s {model.name} could not be had ({reason}); "
+            f"model.weights: the default weights of {model.library}'s {model.name} could not be had "
+            f"({first_line(error)}); "
             f"set model.weights to none or to a file that holds them"
         ) from None
 

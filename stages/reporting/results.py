@@ -129,7 +129,7 @@ def _rates_in_words(rates: dict[str, float]) -> str:
 
 
 def _with_spread(over_seeds: dict[str, Any], figure: str, scale: float, digits: int, unit: str, signed: bool) -> str:
-    mean, std = over_seeds["mean"][figure] * scale, over_seeds["std"][figure]
+    mean, std = round(over_seeds["mean"][figure] * scale, digits) + 0.0, over_seeds["std"][figure]  # never −0
     sign = "+" if signed else ""
     said = f"{mean:{sign}.{digits}f}" + ("" if std is None else f" ± {std * scale:.{digits}f}") + unit
     return said.replace("-", MINUS)

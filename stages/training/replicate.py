@@ -75,11 +75,21 @@ def train_replicate(
     for epoch in range(1, params.train.epochs + 1):
         torch.manual_seed(seed * 1_000_003 + epoch)  # dropout and stochastic depth
         batches = samples["train"].shuffled_batches(params.train.batch_size, params.train.augment, seed, epoch)
-        score = train_epoch(network, optimizer, batches, compute, on_step=partial(on_step, epoch))
-        if not math.isfinite(score.loss):
-            raise UserError(
-                f"lr: with seed {seed} the loss is not finite in epoch {epoch}; lower the rates "
-                f"({', '.join(f'{group} {rate:g}' for group, rate in rates.items())})"
-            )
-        epochs.append(Epoch(score, measure(network, samples["val"], compute)))
-    return Replicate(epochs, measure(network, samples["train"], compute))
+        trained = train_epoch(network, optimizer, batches, compute, on_step=partial(on_step, epoch))
+        measured = measure(network, samples["val"], compute)
+        refuse_divergence([trained, measured], rates, seed, epoch)
+        epochs.append(Epoch(trained, measured))
+    final = measure(network, samples["train"], compute)
+    refuse_divergence([final], rates, seed, params.train.epochs)
+    return Replicate(epochs, final)
+
+
+def refuse_divergence(scores: list[Score], rates: dict[str, float], seed: int, epoch: int) -> None:
+    """Stop where there is nothing left to learn from.
+
+    Raises:
+        UserError: a loss is not finite.
+    """
+    if not all(math.isfinite(score.loss) for score in scores):
+        said = ", ".join(f"{group} {rate:g}" for group, rate in rates.items())
+        raise UserError(f"lr: with seed {seed} the loss is not finite in epoch {epoch}; lower the rates ({said})")

@@ -69,5 +69,5 @@ def test_a_checkpoint_cannot_name_a_network_that_no_library_has(tmp_path):
     path = tmp_path / "odd.safetensors"
     odd = DESCRIPTION.model_copy(update={"name": "../../etc/passwd"})
     save_file({"a": torch.zeros(2)}, path, metadata={KEY: odd.model_dump_json()})
-    with pytest.raises(UserError, match="timm has no network"):
+    with pytest.raises(UserError, match=r"odd.safetensors is of a network that timm does not have"):
         load_checkpoint(path)
