@@ -23,7 +23,8 @@ repro: setup ## Run the experiment and print its result
 	@python -m stages.summary
 
 compare: setup ## Show uniform against differential rates, from what has been trained
-	dvc exp run --quiet --temp --force --name uniform --set-param review.arm=baseline --allow-missing
+	@dvc exp remove --quiet uniform 2> /dev/null || true
+	dvc exp run --temp --name uniform --set-param review.arm=baseline --allow-missing
 	dvc metrics diff uniform HEAD --targets metrics/review.json
 
 test: setup ## Run every test

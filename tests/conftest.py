@@ -1,9 +1,14 @@
 """Parts that tests share: a temporary clone of the project, a tiny experiment, a few real images."""
 
+import contextlib
+import fcntl
 import os
+import pty
 import shutil
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +61,20 @@ class Project:
         if check and done.returncode:
             pytest.fail(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done
+
+    def run_at_a_terminal(self, *command: str) -> str:
+        """Run a command at a terminal 120 columns wide; give all that it showed."""
+        program, terminal = pty.fork()
+        if program == 0:
+            os.chdir(self.folder)
+            os.execvp(command[0], command)
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        shown = b""
+        with contextlib.suppress(OSError):  # how Linux says that the program has ended
+            while piece := os.read(terminal, 4096):
+                shown += piece
+        os.waitpid(program, 0)
+        return shown.decode()
 
     def stage(self, name: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self.run(sys.executable, "-m", f"stages.{name}", *arguments, check=check)

@@ -66,12 +66,6 @@ def test_preparing_solar_cells_needs_no_torch():
     assert "torch" not in loaded_by("prepare")
 
 
-def test_a_dvc_no_op_needs_no_torch():
-    code = "import sys, dvc.repo, dvc.commands.repro; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
-
-
 @pytest.mark.parametrize("name", [name for name in PIPELINE if name != "check_params"])
 def test_a_stage_depends_on_all_code_that_decides_its_result(name):
     stage = PIPELINE[name]

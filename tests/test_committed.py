@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Project
 
 
 def printed(*command: str) -> str:
@@ -20,10 +20,23 @@ def readme():
     return (ROOT / "README.md").read_text()
 
 
-def test_the_lock_belongs_to_the_committed_code_and_parameters():
+def test_the_lock_belongs_to_the_committed_code_and_parameters(tmp_path):
     """In a clone that has no data yet, DVC finds nothing to run again."""
-    done = printed("dvc", "repro", "--dry", "--allow-missing")
-    assert "Running stage" not in done
+    subprocess.run(["git", "clone", "--quiet", ROOT, tmp_path / "clone"], check=True)
+    clone = Project(tmp_path / "clone")
+    done = clone.run("dvc", "repro", "--dry", "--allow-missing")
+    assert "Running stage" not in done.stdout
+    assert clone.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_a_clone_that_has_no_data_compares_the_arms_at_once(tmp_path):
+    subprocess.run(["git", "clone", "--quiet", ROOT, tmp_path / "clone"], check=True)
+    clone = Project(tmp_path / "clone")
+    clone.run("git", "config", "user.name", "Test")
+    clone.run("git", "config", "user.email", "test@example.com")
+    done = clone.run("make", "compare", "-o", ".venv/ready")
+    assert "val_accuracy" in done.stdout
+    assert "stages.train" not in done.stdout
 
 
 def test_the_readmes_result_is_the_committed_one(readme):

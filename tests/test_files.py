@@ -26,6 +26,11 @@ def test_a_figure_that_is_no_number_is_never_written(tmp_path):
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"loss": 1.0}
 
 
+def test_what_is_exact_is_written_as_it_is(tmp_path):
+    write_json(tmp_path / "metrics.json", {"loss": 0.12345678}, exact={"learning_rates": {"head": 1.5e-7}})
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"learning_rates": {"head": 1.5e-7}, "loss": 0.123457}
+
+
 def test_a_table_is_written_rounded(tmp_path):
     write_csv(tmp_path / "deep" / "table.csv", pd.DataFrame({"a": [1 / 3], "b": ["x,y"]}))
     assert (tmp_path / "deep" / "table.csv").read_text() == 'a,b\n0.333333,"x,y"\n'

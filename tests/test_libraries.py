@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from stages import libraries
@@ -24,8 +25,13 @@ def test_torchvision_works_where_its_compiled_part_does_not_load():
     assert done.stdout.split() == ["True", "2"]
 
 
-def test_operators_are_declared_only_where_the_compiled_part_does_not_load():
-    assert (libraries.declared is None) is libraries.compiled_operators_load()
+def test_a_declared_operator_does_nothing_and_a_compiled_one_works():
+    boxes, scores = torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.ones(1)
+    if libraries.declared is None:
+        assert torch.ops.torchvision.nms(boxes, scores, 0.5).tolist() == [0]
+    else:
+        with pytest.raises(NotImplementedError):
+            torch.ops.torchvision.nms(boxes, scores, 0.5)
 
 
 def test_the_compiled_part_is_found_where_it_loads(monkeypatch):

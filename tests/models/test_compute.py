@@ -9,7 +9,9 @@ from tests.conftest import ROOT
 
 @pytest.fixture
 def train():
-    return load_params(ROOT / "params.yaml").train
+    yield load_params(ROOT / "params.yaml").train
+    torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(1)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")

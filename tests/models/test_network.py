@@ -9,6 +9,7 @@ from sklearn.datasets import load_sample_images
 
 from stages.errors import UserError
 from stages.libraries import timm
+from stages.models import torchvision_networks
 from stages.models.network import build_network, empty_network, refuse_unfit_images
 from stages.models.preprocessing import IMAGENET, UNIT_RANGE
 from stages.models.weights import PACKAGES, pretrained_weights
@@ -69,6 +70,7 @@ def test_normalisation_belongs_to_the_weights(default_model):
     resnet = Model(library="torchvision", name="resnet18", weights="none")
     assert build_network(resnet, 2, 1).preprocessing == UNIT_RANGE
     assert empty_network("torchvision", "resnet18", 2).preprocessing == IMAGENET
+    assert torchvision_networks.preprocessing("efficientnet_v2_l").mean == (0.5, 0.5, 0.5)
 
 
 def test_grey_images_become_three_equal_channels_in_channels_last_layout():
@@ -149,9 +151,10 @@ def test_a_pickle_that_holds_more_than_tensors_is_refused_and_nothing_runs(tmp_p
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.parametrize("content", [b"", b"\x80\x02 this is neither", b"text", b"under", b"s"])
 @pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
-def test_a_damaged_weights_file_is_refused(tmp_path, name):
-    (tmp_path / name).write_bytes(b"\x80\x02 this is neither")
+def test_a_damaged_weights_file_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match="does not load as tensors only"):
         build_network(Model(library="timm", name="resnet18", weights=str(tmp_path / name)), 2, 1)
 
@@ -162,6 +165,11 @@ def test_images_that_the_network_cannot_take_are_refused():
     refuse_unfit_images(network, model, 224, 1)
     with pytest.raises(UserError, match=r"data.image_size: vit_tiny_patch16_224 cannot take images of 128 px"):
         refuse_unfit_images(network, model, 128, 1)
+
+
+def test_a_network_whose_layers_timm_does_not_describe_has_one_line():
+    with pytest.raises(UserError, match=r"model.name: timm does not describe the layers of poolformer_s12"):
+        empty_network("timm", "poolformer_s12", 2)
 
 
 def test_the_packaged_weights_are_known_to_timm():

@@ -10,7 +10,8 @@ from stages.models.compute import set_up_compute
 from stages.models.network import build_network
 from stages.params import Rates, load_params
 from stages.rates.policies import learning_rates
-from stages.training.loop import measure
+from stages.training import replicate as replicate_module
+from stages.training.loop import Score, measure
 from stages.training.replicate import steps_per_replicate, train_replicate
 from tests.conftest import ROOT
 
@@ -65,10 +66,10 @@ def test_other_rates_or_another_seed_give_another_network(params, samples):
     assert not same_weights(first, seeded)
 
 
-@pytest.mark.parametrize("augment", [[], ["horizontal_flip", "vertical_flip", "quarter_turn"]])
-def test_the_same_seed_gives_the_same_bits(params, samples, augment):
-    with_augment = params.model_copy(update={"train": params.train.model_copy(update={"augment": augment})})
-    first, again = (train(with_augment, samples, "baseline", EQUAL) for _ in range(2))
+@pytest.mark.parametrize("changes", [{"threads": 2}, {"augment": ["horizontal_flip", "vertical_flip", "quarter_turn"]}])
+def test_the_same_seed_gives_the_same_bits(params, samples, changes):
+    changed = params.model_copy(update={"train": params.train.model_copy(update=changes)})
+    first, again = (train(changed, samples, "baseline", EQUAL) for _ in range(2))
     assert same_weights(first[0], again[0])
     assert first[1] == again[1]
 
@@ -121,6 +122,24 @@ def test_rate_zero_freezes_the_backbone_and_trains_the_head(params, samples):
 def test_a_loss_that_is_not_finite_stops_with_one_line(params, samples):
     with pytest.raises(UserError, match=r"lr: with seed 1 the loss is not finite in epoch 1; lower the rates \(stem"):
         train(params, samples, "baseline", Rates(uniform=1e30, backbone=1.0, head=1.0))
+
+
+@pytest.mark.parametrize("bad", ["trained", "measured", "final"])
+def test_any_loss_that_is_not_finite_stops_the_replicate(params, samples, monkeypatch, bad):
+    calls = {"train_epoch": 0, "measure": 0}
+
+    def score(kind, last):
+        def give(*_, **__):
+            calls[kind] += 1
+            return Score(0.5, math.nan if calls[kind] == last else 1.0)
+
+        return give
+
+    one = params.model_copy(update={"train": params.train.model_copy(update={"epochs": 1})})
+    monkeypatch.setattr(replicate_module, "train_epoch", score("train_epoch", 1 if bad == "trained" else 0))
+    monkeypatch.setattr(replicate_module, "measure", score("measure", {"measured": 1, "final": 2}.get(bad, 0)))
+    with pytest.raises(UserError, match=r"the loss is not finite in epoch 1"):
+        train(one, samples, "baseline", EQUAL)
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])
