@@ -7,7 +7,7 @@ from stages.data.batches import Samples
 from stages.models.compute import Compute
 from stages.models.network import Network
 
-BATCH_SIZE = 64  # fixed, for the last bits of a result depend on it
+BATCH_SIZE = 32  # fixed, for the last bits of a result depend on it
 
 
 def predict_logits(network: Network, samples: Samples, compute: Compute) -> Tensor:
