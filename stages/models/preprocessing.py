@@ -34,7 +34,7 @@ class Preprocessing:
 
 @lru_cache
 def _normalised_values(preprocessing: Preprocessing, device: torch.device) -> Tensor:
-    """Give what each of the 256 pixel values becomes in each channel: looked up faster than computed, to the same bits."""
+    """Give what each of the 256 pixel values becomes in each channel: looking it up is faster, to the same bits."""
     with torch.inference_mode(mode=False):
         values = torch.arange(256, device=device).float()[:, None] / 255
         mean, std = (torch.tensor(part, device=device) for part in (preprocessing.mean, preprocessing.std))
