@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from stages.errors import UserError, run
 from stages.files import write_text
 from stages.params import ARMS, load_params
-from stages.reporting.figures import as_svg, confusion_matrix, group_bars, learning_curves
+from stages.reporting.figures import as_svg, confusion_matrix, group_marks, learning_curves
 from stages.reporting.results import METRICS, PAGE, averaged_over, load_results, result_table, verdict
 
 
@@ -37,12 +37,13 @@ def main() -> None:
         {
             "title": "Learning rates",
             "words": "Of each layer group from input to head, on a logarithmic axis. A frozen group has no mark.",
-            "svgs": [as_svg(group_bars(rates, "learning rate", logarithmic=True))],
+            "svgs": [as_svg(group_marks(rates, "learning rate"))],
         },
         {
             "title": "How far each layer group moved",
-            "words": "L2 norm of the change of its weights over that of its first weights, mean over the seeds.",
-            "svgs": [as_svg(group_bars(moved, "relative movement"))],
+            "words": "L2 norm of the change of its weights over that of its first weights, mean over the seeds, "
+            "on a logarithmic axis.",
+            "svgs": [as_svg(group_marks(moved, "relative movement"))],
         },
         {
             "title": "Confusion on validation",

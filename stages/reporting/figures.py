@@ -49,22 +49,21 @@ def learning_curves(curves: dict[Arm, pd.DataFrame], figure: str) -> alt.Chart:
     )
 
 
-def group_bars(figures: dict[Arm, dict[str, float]], title: str, logarithmic: bool = False) -> alt.Chart:
-    """Draw one figure of every layer group, the arms side by side, from input to head.
+def group_marks(figures: dict[Arm, dict[str, float]], title: str) -> alt.Chart:
+    """Draw one figure of every layer group, the arms side by side, from input to head, on a logarithmic axis.
 
     Args:
-        figures: arm -> layer group -> value.
+        figures: arm -> layer group -> value; a group at 0 has no mark.
         title: of the axis.
-        logarithmic: whether equal ratios are drawn as equal distances.
     """
     rows = [
         {"arm": arm, "layer group": group, title: value}
         for arm, groups in figures.items()
         for group, value in groups.items()
-        if value > 0 or not logarithmic
+        if value > 0
     ]
     order = list(next(iter(figures.values())))
-    scale = alt.Scale(type="log") if logarithmic else alt.Scale()
+    scale = alt.Scale(type="log")
     mark = alt.Chart(pd.DataFrame(rows)).mark_point(filled=True, size=70)
     return _styled(
         mark.encode(

@@ -3,7 +3,7 @@ import re
 import pandas as pd
 import pytest
 
-from stages.reporting.figures import as_svg, confusion_matrix, group_bars, learning_curves
+from stages.reporting.figures import as_svg, confusion_matrix, group_marks, learning_curves
 from stages.reporting.results import Results, result_table, verdict
 
 FIGURES = ["train_accuracy", "train_loss", "val_accuracy", "val_loss", "overfitting_gap"]
@@ -81,7 +81,7 @@ def test_charts_hold_no_script_and_name_no_other_file():
     arms = ("baseline", "differential")
     for chart in (
         learning_curves(dict.fromkeys(arms, curves), "accuracy"),
-        group_bars({arm: {"stem": 0.1, "head": 0.0} for arm in arms}, "learning rate", logarithmic=True),
+        group_marks({arm: {"stem": 0.1, "head": 0.0} for arm in arms}, "learning rate"),
         confusion_matrix(predictions, names, "baseline"),
     ):
         svg = as_svg(chart)
