@@ -20,9 +20,9 @@ from stages.errors import run
 from stages.files import write_csv
 from stages.models.compute import Compute, set_up_compute
 from stages.models.network import build_network
-from stages.params import Params, Rates, check_params, load_params
+from stages.params import Params, Policy, check_params, load_params
 from stages.prepare import prepare
-from stages.rates.policies import learning_rates
+from stages.rates.policies import plan_policy
 from stages.training.replicate import train_replicate
 
 RESULTS = Path("benchmarks/rate_search.csv")
@@ -54,20 +54,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         prepare(params.data, Path(folder) / "prepared")
         for rate in options.uniform:
-            try_rates(params, Rates(uniform=rate, backbone=rate, head=rate), Path(folder), compute)
+            try_rates(params, rate, rate, Path(folder), compute)
         for backbone, head in options.pair:
-            try_rates(params, Rates(uniform=head, backbone=backbone, head=head), Path(folder), compute)
+            try_rates(params, backbone, head, Path(folder), compute)
 
 
-def try_rates(params: Params, rates: Rates, folder: Path, compute: Compute) -> None:
+def try_rates(params: Params, backbone: float, head: float, folder: Path, compute: Compute) -> None:
     """Train every seed with these rates; keep the figures of the last epoch."""
     prepared = open_prepared(folder / "prepared")
     samples = open_samples(prepared, ("train", "val"), compute.device)
-    arm = "uniform" if rates.backbone == rates.head else "differential"
+    arm = "uniform" if backbone == head else "differential"
     setting = dict(
         zip(
             SETTING,
-            (prepared.image_size, len(samples["train"]), arm, rates.backbone, rates.head, params.optimizer.name),
+            (prepared.image_size, len(samples["train"]), arm, backbone, head, params.optimizer.name),
             strict=True,
         )
     )
@@ -77,8 +77,8 @@ def try_rates(params: Params, rates: Rates, folder: Path, compute: Compute) -> N
             continue
         started = time.perf_counter()
         network = build_network(params.model, len(prepared.classes), seed)
-        chosen = learning_rates("differential", rates, network.groups)
-        replicate = train_replicate(network, chosen, seed, params, samples, compute, on_step=lambda epoch, score: None)
+        plan = plan_policy(Policy(backbone=backbone, head=head), list(network.groups))
+        replicate = train_replicate(network, plan, seed, params, samples, compute, on_step=lambda epoch, score: None)
         last = replicate.epochs[-1]
         row = {
             **setting,

@@ -15,16 +15,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from stages.data.batches import open_samples
+from stages.data.batches import batch_sizes, open_samples
 from stages.data.store import open_prepared
 from stages.errors import run
 from stages.models.compute import set_up_compute
 from stages.models.network import build_network
-from stages.params import load_params
+from stages.params import Policy, load_params
 from stages.prepare import prepare
 from stages.rates.freezing import train_mode
-from stages.rates.optimizers import build_optimizer
-from stages.rates.policies import learning_rates
+from stages.rates.optimizers import build_optimizer, parameter_groups
+from stages.rates.policies import plan_policy
 from stages.training.loop import train_epoch
 
 
@@ -42,19 +42,21 @@ def main() -> None:
 
     network = build_network(params.model, 2, seed=1)
     network.module.to(compute.device)
-    rates = dict.fromkeys(learning_rates("baseline", params.lr, network.groups), 1e-9)
-    optimizer = build_optimizer(params.optimizer, network.module, network.groups, rates)
+    plan = plan_policy(Policy(uniform=1e-9), list(network.groups))
+    entries = parameter_groups(params.optimizer, network.module, network.groups, plan)
+    optimizer = build_optimizer(params.optimizer, entries, list(entries))
     pixels, labels = next(iter(samples.batches(batch_size)))
     images = network.preprocessing(pixels)
 
     def real() -> float:
         started = time.perf_counter()
         batches = samples.shuffled_batches(batch_size, params.train.augment, seed=1, epoch=1)
-        train_epoch(network, optimizer, batches, compute, on_step=lambda score: None)
+        scales = [1.0] * len(batch_sizes(len(samples), batch_size))
+        train_epoch(network, optimizer, batches, scales, params, compute, on_step=lambda score: None)
         return len(samples) / (time.perf_counter() - started)
 
     def bare() -> float:
-        train_mode(network.module)
+        train_mode(network.module, params.train)
         synchronise(compute.device)
         started = time.perf_counter()
         for _ in range(steps):

@@ -37,9 +37,10 @@ def write_json(path: Path, content: Mapping[str, Any], exact: Mapping[str, Any] 
     write_text(path, json.dumps({**(exact or {}), **_rounded(content)}, indent=2, allow_nan=False) + "\n")
 
 
-def write_csv(path: Path, table: "pd.DataFrame") -> None:
-    """Write a table with floats rounded to `DIGITS`."""
-    write_text(path, table.round(DIGITS).to_csv(index=False, lineterminator="\n"))
+def write_csv(path: Path, table: "pd.DataFrame", number: str | None = None) -> None:
+    """Write a table with floats rounded to `DIGITS`, or written as the format `number` says."""
+    rounded = table if number else table.round(DIGITS)
+    write_text(path, rounded.to_csv(index=False, lineterminator="\n", float_format=number))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -25,6 +25,8 @@ PARTS: tuple[Part, ...] = get_args(Part)
 
 Augmentation = Literal["horizontal_flip", "vertical_flip", "quarter_turn"]
 
+Grain = Literal["stages", "blocks"]
+
 
 def _without_repeats(values: list[Any]) -> list[Any]:
     if len(set(values)) < len(values):
@@ -34,6 +36,7 @@ def _without_repeats(values: list[Any]) -> list[Any]:
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PositiveRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -78,24 +81,85 @@ class Model(Section):
     library: Literal["timm", "torchvision"]
     name: Annotated[str, Field(min_length=1)]
     weights: Annotated[str, Field(min_length=1)]
+    layer_groups: Grain
+
+
+Decay = Annotated[float, Field(gt=0, le=1)]
+RateRange = Annotated[list[PositiveRate], Field(min_length=2, max_length=2)]
+
+
+class Policy(Section):
+    """How one arm gives each layer group its rate, per step, and from which epoch on.
+
+    The rates come in one of four ways: `uniform`, `backbone` and `head`, `head` and `decay`, or `range`.
+    """
+
+    uniform: Rate | None = None
+    backbone: Rate | None = None
+    head: Rate | None = None
+    decay: Decay | None = None
+    range: RateRange | None = None
+    groups: dict[str, Rate] = {}
+    head_first: Annotated[int, Field(ge=0)] = 0
+    gradual_unfreezing: bool = False
+
+    def rates(self) -> dict[str, Any]:
+        """Give the keys that say a rate, with what they say."""
+        return self.model_dump(include=RATE_KEYS, exclude_none=True)
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps these keys from being a policy."""
+        given = self.rates()
+        if set(given) not in ONE_WAY:
+            return "give uniform, or backbone and head, or head and decay, or range, and no mixture of them"
+        if self.range and self.range[0] > self.range[1]:
+            return f"range goes from the stem's rate up to the head's, so {self.range} is the wrong way round"
+        if not self.range and not any(given[key] for key in given if key != "decay") and not any(self.groups.values()):
+            zero = [key for key in given if key != "decay"]
+            return f"{' and '.join(zero)} {'are' if len(zero) > 1 else 'is'} 0, so this arm would train nothing"
+        return None
+
+
+RATE_KEYS = {"uniform", "backbone", "head", "decay", "range"}
+ONE_WAY = ({"uniform"}, {"backbone", "head"}, {"head", "decay"}, {"range"})
 
 
 class Rates(Section):
-    """The learning rates of both arms, per step."""
+    """The learning rates of both arms. The baseline reads `uniform` and `baseline`, the differential arm the rest."""
 
     uniform: Rate
     backbone: Rate
     head: Rate
+    decay: Decay | None
+    range: RateRange | None
+    groups: dict[str, Rate]
+    head_first: Annotated[int, Field(ge=0)]
+    gradual_unfreezing: bool
+    baseline: Policy
+
+    def policy(self, arm: Arm) -> Policy:
+        """Give an arm's policy: what it says itself, or what the flat keys say."""
+        if arm == "baseline":
+            own = self.baseline
+            return own if own.rates() else own.model_copy(update={"uniform": self.uniform})
+        return Policy(
+            backbone=None if self.range or self.decay else self.backbone,
+            head=None if self.range else self.head,
+            decay=self.decay,
+            range=self.range,
+            groups=self.groups,
+            head_first=self.head_first,
+            gradual_unfreezing=self.gradual_unfreezing,
+        )
 
     @model_validator(mode="after")
-    def _something_learns(self) -> Self:
-        frozen = []
-        if not self.uniform:
-            frozen.append("uniform is 0, so the baseline would train nothing")
-        if not self.backbone and not self.head:
-            frozen.append("backbone and head are 0, so the differential arm would train nothing")
-        if frozen:
-            raise ValueError(f"{'; '.join(frozen)}; set a rate above 0")
+    def _every_arm_has_a_policy(self) -> Self:
+        if self.decay and self.range:
+            raise ValueError("decay and range both take the place of backbone; set one of them to null")
+        problems = [f"{arm}: {problem}" for arm in ARMS if (problem := self.policy(arm).problem)]
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
 
@@ -104,7 +168,32 @@ class Optimizer(Section):
 
     name: Literal["sgd", "adam", "adamw"]
     momentum: Annotated[float, Field(ge=0, lt=1)]
+    nesterov: bool
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    decay_biases_and_norms: bool
+    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> Self:
+        if self.name == "sgd" and self.nesterov and not self.momentum:
+            raise ValueError("nesterov looks ahead along the momentum; set momentum above 0")
+        return self
+
+
+class Schedule(Section):
+    """How the rates change from step to step: one scale for all of them."""
+
+    name: Literal["constant", "cosine", "linear", "one_cycle", "step"]
+    warmup: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    warmup_unit: Literal["epochs", "steps"]
+    step_every: Annotated[int, Field(ge=1)]
+    step_factor: Annotated[float, Field(gt=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _one_warmup(self) -> Self:
+        if self.name == "one_cycle" and self.warmup:
+            raise ValueError("one_cycle warms up by itself; set warmup to 0")
+        return self
 
 
 class Train(Section):
@@ -118,6 +207,8 @@ class Train(Section):
     precision: Literal["auto", "float32", "bfloat16"]
     threads: Annotated[int, Field(ge=1)]
     augment: Annotated[list[Augmentation], AfterValidator(_without_repeats)]
+    batchnorm: Literal["update", "freeze"]
+    frozen_batchnorm: Literal["freeze", "update"]
 
 
 class Goal(Section):
@@ -140,9 +231,20 @@ class Params(Section):
     model: Model
     lr: Rates
     optimizer: Optimizer
+    schedule: Schedule
     train: Train
     goal: Goal
     review: Review
+
+    @model_validator(mode="after")
+    def _every_phase_has_its_epochs(self) -> Self:
+        for place, head_first in {"lr": self.lr.head_first, "lr.baseline": self.lr.baseline.head_first}.items():
+            if head_first >= self.train.epochs:
+                raise ValueError(
+                    f"{place}.head_first: {head_first} leaves the backbone none of the {self.train.epochs} epochs; set "
+                    f"it below train.epochs, or the backbone's rate to 0 to train the head alone"
+                )
+        return self
 
 
 def load_params(path: Path = PARAMS_FILE) -> Params:
@@ -180,6 +282,8 @@ def _in_the_users_words(problem: Any) -> str:
     """One problem that pydantic found, as `lr.head: what is wrong (is VALUE)`."""
     place = ".".join(map(str, problem["loc"]))
     match problem["type"]:
+        case "value_error" if not place:  # it concerns several sections, and names them itself
+            return str(problem["ctx"]["error"])
         case "extra_forbidden":
             return f"{place}: unknown key{_nearest(problem['loc'])}"
         case "missing":

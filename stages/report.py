@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from stages.errors import UserError, run
 from stages.files import write_text
 from stages.params import ARMS, load_params
-from stages.reporting.figures import as_svg, confusion_matrix, group_marks, learning_curves
+from stages.reporting.figures import as_svg, confusion_matrix, group_marks, learning_curves, rate_curves
 from stages.reporting.results import METRICS, PAGE, averaged_over, load_results, result_table, verdict
 
 
@@ -25,6 +25,7 @@ def main() -> None:
     predictions = {arm: _read_csv(METRICS / f"{arm}_predictions.csv") for arm in ARMS}
     classes = [name for name in results.prepare["val"] if name != "all"]
     rates = {arm: results.training[arm]["learning_rates"] for arm in ARMS}
+    per_step = {arm: _read_csv(METRICS / f"{arm}_rates.csv") for arm in ARMS}
     moved = {arm: results.evaluation["movement"][arm]["mean"] for arm in ARMS}
 
     pictures = {figure: as_svg(learning_curves(curves, figure)) for figure in ("accuracy", "loss")}
@@ -36,8 +37,9 @@ def main() -> None:
         },
         {
             "title": "Learning rates",
-            "words": "Of each layer group from input to head, on a logarithmic axis. A frozen group has no mark.",
-            "svgs": [as_svg(group_marks(rates, "learning rate"))],
+            "words": "Of each layer group from input to head, then step by step as the schedule scales them, on a "
+            "logarithmic axis. What is frozen has no mark and no line.",
+            "svgs": [as_svg(group_marks(rates, "learning rate")), as_svg(rate_curves(per_step))],
         },
         {
             "title": "How far each layer group moved",

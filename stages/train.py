@@ -1,6 +1,7 @@
 """Train every replicate of one arm from the prepared images.
 
-Writes models/ARM/seed-N.safetensors, metrics/ARM.json and metrics/ARM_curves.csv.
+Writes models/ARM/seed-N.safetensors, metrics/ARM.json, and the curves of the story's figures and of the rates,
+metrics/ARM_curves.csv and metrics/ARM_rates.csv.
 """
 
 import argparse
@@ -18,10 +19,11 @@ from stages.models.compute import set_up_compute
 from stages.models.network import Network, build_network, refuse_unfit_images
 from stages.params import ARMS, Arm, Model, load_params
 from stages.progress import Bar, steps
-from stages.rates.policies import learning_rates
+from stages.rates.policies import plan_rates
+from stages.rates.schedules import rate_curves, scales
 from stages.spread import over_replicates
 from stages.training.loop import Score
-from stages.training.replicate import Replicate, steps_per_replicate, train_replicate
+from stages.training.replicate import Replicate, steps_per_epoch, train_replicate
 
 CHECKPOINTS, METRICS = Path("models"), Path("metrics")
 
@@ -38,23 +40,27 @@ def main() -> None:
     samples = open_samples(prepared, ("train", "val"), compute.device)
 
     replicates: dict[int, Replicate] = {}
-    total = len(params.train.seeds) * steps_per_replicate(params.train, samples["train"])
+    of_epoch = steps_per_epoch(params.train, samples["train"])
+    scale = scales(params.schedule, params.train.epochs, of_epoch)
+    total = len(params.train.seeds) * len(scale)
     with whole_directory(CHECKPOINTS / arm) as folder, steps(total, unit=" steps") as bar:
         for seed in params.train.seeds:
             network = build_network(params.model, len(prepared.classes), seed)
             refuse_unfit_images(network, params.model, prepared.image_size, prepared.channels)
-            rates = learning_rates(arm, params.lr, network.groups)
+            plan = plan_rates(arm, params.lr, list(network.groups))
 
             show = partial(show_step, bar, f"{arm}, seed {seed}", params.train.epochs)
-            replicates[seed] = train_replicate(network, rates, seed, params, samples, compute, on_step=show)
+            replicates[seed] = train_replicate(network, plan, seed, params, samples, compute, on_step=show)
             description = describe_network(network, params.model, prepared)
             save_checkpoint(folder / f"seed-{seed}.safetensors", network, description)
             last = replicates[seed].epochs[-1]
             bar.write(f"{arm}, seed {seed}: training {last.train.accuracy:.1%}, validation {last.val.accuracy:.1%}")
 
     figures = over_replicates({seed: last_figures(replicate) for seed, replicate in replicates.items()})
+    rates = {group: entry.rate for group, entry in plan.items()}
     write_json(METRICS / f"{arm}.json", figures, exact={"learning_rates": rates})
     write_csv(METRICS / f"{arm}_curves.csv", learning_curves(replicates))
+    write_csv(METRICS / f"{arm}_rates.csv", pd.DataFrame(rate_curves(plan, scale, of_epoch)), number="%.6g")
 
 
 def show_step(bar: Bar, replicate: str, epochs: int, epoch: int, score: Score | None) -> None:

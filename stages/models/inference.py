@@ -5,18 +5,18 @@ from torch import Tensor
 
 from stages.data.batches import Samples
 from stages.models.compute import Compute
-from stages.models.network import Network
+from stages.models.network import Classifier
 
 BATCH_SIZE = 32  # fixed, for the last bits of a result depend on it
 
 
-def predict_logits(network: Network, samples: Samples, compute: Compute) -> Tensor:
+def predict_logits(classifier: Classifier, samples: Samples, compute: Compute) -> Tensor:
     """Give logits (samples, classes), float64, in the order of the samples."""
-    network.module.eval()
+    classifier.module.eval()
     with torch.inference_mode(), compute.autocast():
-        return torch.cat([network.logits(pixels).double() for pixels, _ in samples.batches(BATCH_SIZE)])
+        return torch.cat([classifier.logits(pixels).double() for pixels, _ in samples.batches(BATCH_SIZE)])
 
 
-def predict_probabilities(network: Network, samples: Samples, compute: Compute) -> Tensor:
+def predict_probabilities(classifier: Classifier, samples: Samples, compute: Compute) -> Tensor:
     """Give class probabilities (samples, classes), float64, on the CPU."""
-    return predict_logits(network, samples, compute).softmax(1).cpu()
+    return predict_logits(classifier, samples, compute).softmax(1).cpu()

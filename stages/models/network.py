@@ -12,7 +12,7 @@ from stages.errors import UserError, first_line
 from stages.models import timm_networks, torchvision_networks
 from stages.models.preprocessing import UNIT_RANGE, Preprocessing
 from stages.models.weights import load_backbone, pretrained_weights
-from stages.params import Model
+from stages.params import Grain, Model
 
 
 class Library(Protocol):
@@ -30,11 +30,22 @@ class Library(Protocol):
     def preprocessing(self, name: str) -> Preprocessing:
         """Give what those weights expect of their input."""
 
-    def layer_groups(self, name: str, network: nn.Module) -> dict[str, list[str]]:
+    def layer_groups(self, name: str, network: nn.Module, grain: Grain) -> dict[str, list[str]]:
         """Name every parameter under its layer group, from input to head."""
 
 
 LIBRARIES: dict[str, Library] = {"timm": timm_networks, "torchvision": torchvision_networks}
+
+
+class Classifier(Protocol):
+    """What training and evaluation need of a network, or of a part of one."""
+
+    @property
+    def module(self) -> nn.Module:
+        """What learns."""
+
+    def logits(self, inputs: Tensor, /) -> Tensor:
+        """Give logits (batch, classes) for a batch of inputs."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +79,7 @@ def build_network(model: Model, classes: int, seed: int) -> Network:
     Raises:
         UserError: the network or its weights are unknown, missing, or do not fit each other.
     """
-    network = empty_network(model.library, model.name, classes, seed)
+    network = empty_network(model.library, model.name, classes, seed, model.layer_groups)
     if model.weights == "none":
         return Network(network.module, UNIT_RANGE, network.groups)
     weights = pretrained_weights(model, list(network.module.state_dict()), LIBRARIES[model.library].default_weights)
@@ -76,8 +87,15 @@ def build_network(model: Model, classes: int, seed: int) -> Network:
     return network
 
 
-def empty_network(library: str, name: str, classes: int, seed: int = 0) -> Network:
+def empty_network(library: str, name: str, classes: int, seed: int = 0, grain: Grain = "stages") -> Network:
     """Build a network with weights drawn from `seed` alone.
+
+    Args:
+        library: timm or torchvision.
+        name: the network's, in that library.
+        classes: outputs of the head.
+        seed: of the weights.
+        grain: how finely the backbone is cut into layer groups.
 
     Raises:
         UserError: the library has no network of that name.
@@ -90,7 +108,7 @@ def empty_network(library: str, name: str, classes: int, seed: int = 0) -> Netwo
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         module: nn.Module = LIBRARIES[library].create(name, classes)
-        groups = LIBRARIES[library].layer_groups(name, module)
+        groups = LIBRARIES[library].layer_groups(name, module, grain)
         _start_like_a_plain_layer(module, groups["head"])
     for part in module.modules():
         if isinstance(part, nn.ReLU6):

@@ -7,7 +7,9 @@ from torch import Tensor, nn
 
 from stages.errors import UserError
 from stages.libraries import timm
+from stages.models.layer_groups import name_groups
 from stages.models.preprocessing import IMAGENET, Preprocessing
+from stages.params import Grain
 
 
 def names() -> list[str]:
@@ -32,11 +34,11 @@ def preprocessing(name: str) -> Preprocessing:
     return Preprocessing(config.mean, config.std) if config else IMAGENET
 
 
-def layer_groups(name: str, network: nn.Module) -> dict[str, list[str]]:
+def layer_groups(name: str, network: nn.Module, grain: Grain) -> dict[str, list[str]]:
     """Name every parameter under its layer group, from input to head.
 
-    The groups are those of timm's coarse `group_matcher`, with the classifier in a group of its own, as
-    `timm.optim.param_groups_layer_decay` walks them.
+    The groups are those of timm's `group_matcher`, as `timm.optim.param_groups_layer_decay` walks them; of its last
+    one the classifier is the head, and what else stands there is the neck.
 
     Raises:
         UserError: timm does not describe this network.
@@ -46,13 +48,11 @@ def layer_groups(name: str, network: nn.Module) -> dict[str, list[str]]:
         raise UserError(f"model.name: timm does not describe the layers of {name}; choose another network")
     classifier = described.default_cfg["classifier"]
     heads = tuple(f"{part}." for part in ([classifier] if isinstance(classifier, str) else classifier))
-    layers = timm.models.group_parameters(network, described.group_matcher(coarse=True))
-    backbone = [
-        [parameter for parameter in layers[depth] if not parameter.startswith(heads)] for depth in sorted(layers)
-    ]
-    stem, *stages = [layer for layer in backbone if layer]
-    return {
-        "stem": stem,
-        **{f"stage{number}": layer for number, layer in enumerate(stages, start=1)},
-        "head": [parameter for parameter, _ in network.named_parameters() if parameter.startswith(heads)],
-    }
+    numbered = timm.models.group_parameters(network, described.group_matcher(coarse=grain == "stages"))
+    *layers, last = [numbered[depth] for depth in sorted(numbered)]
+    return name_groups(
+        grain,
+        layers,
+        neck=[parameter for parameter in last if not parameter.startswith(heads)],
+        head=[parameter for parameter in last if parameter.startswith(heads)],
+    )

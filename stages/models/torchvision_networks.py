@@ -1,18 +1,62 @@
-"""torchvision's classification networks. It does not describe their layers, so the names of the parameters do."""
+"""torchvision's classification networks. It does not describe their layers, so a table here does."""
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from stages.libraries import torchvision
+from stages.models.layer_groups import name_groups
 from stages.models.preprocessing import Preprocessing
+from stages.params import Grain
 
 # They give several outputs while training, which the story's loss does not know.
 WITH_AUXILIARY_HEADS = {"googlenet", "inception_v3"}
 
-# How torchvision numbers the parts of its networks: ResNet's layer1, ViT's encoder_layer_0, EfficientNet's features.1 …
-NUMBERED_PART = re.compile(r"(?:layer|block|encoder_layer_|stage|layers\.|blocks\.|features\.)\d+(?=\.)")
+
+@dataclass(frozen=True)
+class Layers:
+    """Where the layers of a family of networks begin, told by the names of their parameters.
+
+    Attributes:
+        stage: a stage begins at the first name in which this pattern matches something new; what lies before is
+            the stem.
+        block: likewise a block, inside its stage.
+    """
+
+    stage: str
+    block: str
+
+
+# A transition, a downsampling or a last convolution without a number of its own belongs to the stage before it, but
+# where torchvision numbers it (ConvNeXt's and Swin's features.2) it begins the next one, as in timm.
+LAYERS = {
+    "AlexNet": Layers(r"features\.(?:3|6|8|10)\.", r"features\.\d+"),
+    "ConvNeXt": Layers(r"features\.[1246]\.", r"features\.[1357]\.\d+"),
+    "DenseNet": Layers(r"denseblock\d", r"denseblock\d\.denselayer\d+"),
+    "EfficientNet": Layers(r"features\.\d(?=\.\d+\.block)", r"features\.\d\.\d+(?=\.block)"),
+    "MaxVit": Layers(r"blocks\.\d", r"blocks\.\d\.layers\.\d+"),
+    "MNASNet": Layers(r"layers\.(?:8|9|10|11|12|13)\.", r"layers\.\d+\.\d+(?=\.layers)"),
+    "MobileNetV2": Layers(r"features\.(?:1|2|4|7|11|14|17)\.", r"features\.\d+(?=\.conv)"),
+    "mobilenet_v3_large": Layers(r"features\.(?:1|2|4|7|11|13)\.", r"features\.\d+(?=\.block)"),
+    "mobilenet_v3_small": Layers(r"features\.(?:1|2|4|7|9)\.", r"features\.\d+(?=\.block)"),
+    "RegNet": Layers(r"trunk_output\.block\d", r"block\d\.block\d-\d+"),
+    "ResNet": Layers(r"layer\d", r"layer\d\.\d+"),
+    "ShuffleNetV2": Layers(r"stage\d", r"stage\d\.\d+"),
+    "squeezenet1_0": Layers(r"features\.(?:3|7|12)\.", r"features\.\d+"),
+    "squeezenet1_1": Layers(r"features\.(?:3|6|9)\.", r"features\.\d+"),
+    "SwinTransformer": Layers(r"features\.[1246]\.", r"features\.[1357]\.\d+"),
+    "vgg11": Layers(r"features\.(?:3|6|11|16)\.", r"features\.\d+"),
+    "vgg11_bn": Layers(r"features\.(?:4|8|15|22)\.", r"features\.(?:0|4|8|11|15|18|22|25)\."),
+    "vgg13": Layers(r"features\.(?:5|10|15|20)\.", r"features\.\d+"),
+    "vgg13_bn": Layers(r"features\.(?:7|14|21|28)\.", r"features\.(?:0|3|7|10|14|17|21|24|28|31)\."),
+    "vgg16": Layers(r"features\.(?:5|10|17|24)\.", r"features\.\d+"),
+    "vgg16_bn": Layers(r"features\.(?:7|14|24|34)\.", r"features\.(?:0|3|7|10|14|17|20|24|27|30|34|37|40)\."),
+    "vgg19": Layers(r"features\.(?:5|10|19|28)\.", r"features\.\d+"),
+    "vgg19_bn": Layers(r"features\.(?:7|14|27|40)\.", r"features\.(?:0|3|7|10|14|17|20|23|27|30|33|36|40|43|46|49)\."),
+    "VisionTransformer": Layers(r"encoder_layer_\d+", r"encoder_layer_\d+"),
+}
 
 # DenseNet's files are older than the names of its parts: denselayer1.norm.1.weight is denselayer1.norm1.weight now.
 OLD_DENSENET_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)")
@@ -42,23 +86,34 @@ def preprocessing(name: str) -> Preprocessing:
     return Preprocessing(tuple(evaluation.mean), tuple(evaluation.std))
 
 
-def layer_groups(name: str, network: nn.Module) -> dict[str, list[str]]:
+def layer_groups(name: str, network: nn.Module, grain: Grain) -> dict[str, list[str]]:
     """Name every parameter under its layer group, from input to head.
 
-    A new group begins where the numbered part of the parameters' names changes; a parameter without one belongs to
-    the group before it. The head is the last layer.
+    The head is the last layer; the pretrained layers beside it in the same `classifier` are the neck.
     """
+    described = LAYERS.get(name) or LAYERS[type(network).__name__]
     names = [parameter for parameter, _ in network.named_parameters()]
     last_layer = names[-1].rpartition(".")[0]
+    container = last_layer.rpartition(".")[0]
     head = [parameter for parameter in names if parameter.rpartition(".")[0] == last_layer]
+    neck = [parameter for parameter in names if container and parameter.startswith(f"{container}.")][: -len(head)]
+    backbone = names[: -len(neck + head)]
+    return name_groups(grain, _cut(backbone, described, grain), neck, head)
 
+
+def _cut(names: list[str], described: Layers, grain: Grain) -> list[list[str]]:
+    """Cut names, in their order, where stages begin; with the grain `blocks` also where blocks begin in them."""
     layers: list[list[str]] = [[]]
-    part = None
-    for parameter in names[: -len(head)]:
-        numbered = NUMBERED_PART.search(parameter)
-        if numbered and numbered[0] != part:
-            part = numbered[0]
+    stage = block = ""
+    for name in names:
+        new_stage, new_block = (re.search(pattern, name) for pattern in (described.stage, described.block))
+        if new_stage and new_stage[0] != stage:
+            stage, block = new_stage[0], ""
             layers.append([])
-        layers[-1].append(parameter)
-    stem, *stages = [layer for layer in layers if layer]
-    return {"stem": stem, **{f"stage{number}": layer for number, layer in enumerate(stages, start=1)}, "head": head}
+        if new_block and new_block[0] != block:
+            # The first block of a stage stands in the slice that the stage has begun.
+            if block and grain == "blocks":
+                layers.append([])
+            block = new_block[0]
+        layers[-1].append(name)
+    return layers

@@ -75,6 +75,43 @@ def group_marks(figures: dict[Arm, dict[str, float]], title: str) -> alt.Chart:
     )
 
 
+def rate_curves(curves: dict[Arm, pd.DataFrame]) -> alt.Chart:
+    """Draw each layer group's rate over the steps, an arm beside the other, on a logarithmic axis.
+
+    Args:
+        curves: arm -> content of metrics/ARM_rates.csv; a frozen group has no line.
+    """
+    long = pd.concat(table.assign(arm=arm) for arm, table in curves.items()).query("learning_rate > 0")
+    line = alt.Chart(long).mark_line(point=True)
+    return _styled(
+        line.encode(
+            x=alt.X("step:Q", axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y("learning_rate:Q", title="learning rate", scale=alt.Scale(type="log")),
+            color=alt.Color("layer_group:N", title="layer group", sort=None, scale=alt.Scale(scheme="viridis")),
+        )
+        .properties(width=240, height=220)
+        .facet(column=alt.Column("arm:N", title=None, sort=list(ARMS)))
+    )
+
+
+def range_tests(trials: pd.DataFrame, suggestions: dict[str, float]) -> alt.Chart:
+    """Draw the smoothed loss of range tests over the learning rate, with the suggested rates as upright lines.
+
+    Args:
+        trials: with the columns `part`, `learning_rate`, `smoothed_loss`.
+        suggestions: part -> suggested rate.
+    """
+    scale = alt.Scale(domain=list(dict.fromkeys(trials["part"])), range=["#0072B2", "#D55E00", "#009E73"])
+    x = alt.X("learning_rate:Q", title="learning rate", scale=alt.Scale(type="log"), axis=alt.Axis(format=".0e"))
+    color = alt.Color("part:N", title="at this rate learns", scale=scale)
+    line = alt.Chart(trials).mark_line()
+    rules = pd.DataFrame([{"part": part, "learning_rate": rate} for part, rate in suggestions.items()])
+    layers = line.encode(x=x, y=alt.Y("smoothed_loss:Q", title="smoothed loss"), color=color)
+    if len(rules):
+        layers += alt.Chart(rules).mark_rule(strokeDash=[4, 4]).encode(x=x, color=color)
+    return _styled(layers.properties(width=540, height=260))
+
+
 def confusion_matrix(predictions: pd.DataFrame, classes: list[str], arm: str) -> alt.Chart:
     """Draw how often each class was taken for which, as a share of the images of the actual class.
 

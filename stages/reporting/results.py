@@ -125,7 +125,8 @@ def plain(over_seeds: dict[str, Any], figure: str, signed: bool = False) -> str:
 
 def _rates_in_words(rates: dict[str, float]) -> str:
     *backbone, head = rates.values()
-    return f"{backbone[0]:g} / {head:g}"
+    lowest, highest = f"{min(backbone):.2g}", f"{max(backbone):.2g}"
+    return f"{lowest} … {highest} / {head:.2g}" if lowest != highest else f"{highest} / {head:.2g}"
 
 
 def _with_spread(over_seeds: dict[str, Any], figure: str, scale: float, digits: int, unit: str, signed: bool) -> str:

@@ -1,6 +1,6 @@
 """The story's loop: forward, loss, backward, step."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,8 +9,10 @@ from torch import Tensor, nn, optim
 from stages.data.batches import Samples
 from stages.models.compute import Compute
 from stages.models.inference import predict_logits
-from stages.models.network import Network
+from stages.models.network import Classifier
+from stages.params import Params
 from stages.rates.freezing import train_mode
+from stages.rates.optimizers import scale_rates
 
 SHOW_EVERY = 10  # steps; reading a figure waits for the device, so it is not done at every step
 
@@ -24,9 +26,11 @@ class Score:
 
 
 def train_epoch(
-    network: Network,
+    classifier: Classifier,
     optimizer: optim.Optimizer,
     batches: Iterable[tuple[Tensor, Tensor]],
+    scales: Sequence[float],
+    params: Params,
     compute: Compute,
     *,
     on_step: Callable[[Score | None], None],
@@ -34,37 +38,65 @@ def train_epoch(
     """Train on every batch once.
 
     Args:
-        network: what learns.
+        classifier: what learns.
         optimizer: how it learns.
-        batches: uint8 pixels and labels, on the device.
+        batches: inputs and labels, on the device.
+        scales: of the rates, one for each batch.
+        params: of which `train.batchnorm`, `train.frozen_batchnorm` and `optimizer.clip_norm` are read.
         compute: device and precision.
         on_step: called after every step, with the score so far at every `SHOW_EVERY`th.
 
     Returns:
         The story's training figures: of each batch as the network was when it met it, over all samples.
     """
-    train_mode(network.module)
+    train_mode(classifier.module, params.train)
     correct = torch.zeros((), dtype=torch.int64, device=compute.device)
     loss_sum = torch.zeros((), dtype=torch.float64, device=compute.device)
     seen = 0
-    for step, (pixels, labels) in enumerate(batches, start=1):
-        optimizer.zero_grad()
-        with compute.autocast():
-            logits = network.logits(pixels)
-            loss = nn.functional.cross_entropy(logits, labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+    for step, ((inputs, labels), scale) in enumerate(zip(batches, scales, strict=True), start=1):
+        scale_rates(optimizer, scale)
+        logits, loss = train_step(classifier, optimizer, inputs, labels, params.optimizer.clip_norm, compute)
 
-        correct += (logits.detach().argmax(1) == labels).sum()
-        loss_sum += loss.detach() * len(labels)
+        correct += (logits.argmax(1) == labels).sum()
+        loss_sum += loss * len(labels)
         seen += len(labels)
         on_step(Score(correct.item() / seen, loss_sum.item() / seen) if step % SHOW_EVERY == 1 else None)
     return Score(correct.item() / seen, loss_sum.item() / seen)
 
 
-def measure(network: Network, samples: Samples, compute: Compute) -> Score:
+def train_step(
+    classifier: Classifier,
+    optimizer: optim.Optimizer,
+    inputs: Tensor,
+    labels: Tensor,
+    clip_norm: float | None,
+    compute: Compute,
+) -> tuple[Tensor, Tensor]:
+    """Take one step; give the logits (batch, classes) and the mean loss from which it was taken.
+
+    Args:
+        classifier: what learns, in training mode.
+        optimizer: how it learns, with its rates set.
+        inputs: a batch of what the classifier takes.
+        labels: (batch,).
+        clip_norm: the largest L2 norm of the whole gradient, or None.
+        compute: device and precision.
+    """
+    optimizer.zero_grad()
+    with compute.autocast():
+        logits = classifier.logits(inputs)
+        loss = nn.functional.cross_entropy(logits, labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if clip_norm is not None:
+        learning = (parameter for entry in optimizer.param_groups for parameter in entry["params"])
+        nn.utils.clip_grad_norm_(learning, clip_norm)
+    optimizer.step()
+    return logits.detach(), loss.detach()
+
+
+def measure(classifier: Classifier, samples: Samples, compute: Compute) -> Score:
     """Score samples in evaluation mode."""
-    logits = predict_logits(network, samples, compute)
+    logits = predict_logits(classifier, samples, compute)
     return Score(
         accuracy=(logits.argmax(1) == samples.labels).double().mean().item(),
         loss=nn.functional.cross_entropy(logits, samples.labels).item(),

@@ -8,11 +8,13 @@ from stages.data.batches import Samples
 from stages.errors import UserError
 from stages.models.compute import set_up_compute
 from stages.models.network import build_network
-from stages.params import Rates, load_params
-from stages.rates.policies import learning_rates
+from stages.params import Policy, load_params
+from stages.rates.policies import plan_policy
+from stages.rates.schedules import rate_curves, scales
+from stages.training import loop as loop_module
 from stages.training import replicate as replicate_module
 from stages.training.loop import Score, measure
-from stages.training.replicate import steps_per_replicate, train_replicate
+from stages.training.replicate import steps_per_epoch, train_replicate
 from tests.conftest import ROOT
 
 
@@ -36,11 +38,11 @@ def samples():
     }
 
 
-def train(params, samples, arm, rates, seed=1, on_step=lambda epoch, score: None):
+def train(params, samples, policy, seed=1, on_step=lambda epoch, score: None):
     network = build_network(params.model, 2, seed)
-    chosen = learning_rates(arm, rates, network.groups)
+    plan = plan_policy(policy, list(network.groups))
     compute = set_up_compute(params.train)
-    replicate = train_replicate(network, chosen, seed, params, samples, compute, on_step=on_step)
+    replicate = train_replicate(network, plan, seed, params, samples, compute, on_step=on_step)
     return network, replicate
 
 
@@ -49,19 +51,34 @@ def same_weights(one, other):
     return all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-EQUAL = Rates(uniform=0.01, backbone=0.01, head=0.01)
+def with_knobs(params, section, **changes):
+    """Give params with changes in one section."""
+    return params.model_copy(update={section: getattr(params, section).model_copy(update=changes)})
 
 
-def test_equal_rates_give_bit_identical_arms(params, samples):
-    baseline, differential = (train(params, samples, arm, EQUAL) for arm in ("baseline", "differential"))
-    assert same_weights(baseline[0], differential[0])
-    assert baseline[1] == differential[1]
+EQUAL = Policy(uniform=0.01)
+FROZEN = Policy(backbone=0.0, head=0.1)
+
+
+@pytest.mark.parametrize("same", [{"backbone": 0.01, "head": 0.01}, {"head": 0.01, "decay": 1.0}])
+def test_equal_rates_give_the_same_bits_however_they_are_said(params, samples, same):
+    uniform, other = (train(params, samples, policy) for policy in (EQUAL, Policy(**same)))
+    assert same_weights(uniform[0], other[0])
+    assert uniform[1] == other[1]
+
+
+def test_finer_layer_groups_at_the_same_rates_give_the_same_bits(params, samples):
+    stages, blocks = (
+        train(with_knobs(params, "model", layer_groups=grain), samples, EQUAL) for grain in ("stages", "blocks")
+    )
+    assert len(stages[0].groups) < len(blocks[0].groups)
+    assert same_weights(stages[0], blocks[0])
 
 
 def test_other_rates_or_another_seed_give_another_network(params, samples):
-    first, _ = train(params, samples, "differential", EQUAL)
-    slower, _ = train(params, samples, "differential", EQUAL.model_copy(update={"backbone": 0.001}))
-    seeded, _ = train(params, samples, "differential", EQUAL, seed=2)
+    first, _ = train(params, samples, EQUAL)
+    slower, _ = train(params, samples, Policy(backbone=0.001, head=0.01))
+    seeded, _ = train(params, samples, EQUAL, seed=2)
     assert not same_weights(first, slower)
     assert not same_weights(first, seeded)
 
@@ -69,20 +86,20 @@ def test_other_rates_or_another_seed_give_another_network(params, samples):
 @pytest.mark.parametrize("changes", [{"threads": 2}, {"augment": ["horizontal_flip", "vertical_flip", "quarter_turn"]}])
 def test_the_same_seed_gives_the_same_bits(params, samples, changes):
     changed = params.model_copy(update={"train": params.train.model_copy(update=changes)})
-    first, again = (train(changed, samples, "baseline", EQUAL) for _ in range(2))
+    first, again = (train(changed, samples, EQUAL) for _ in range(2))
     assert same_weights(first[0], again[0])
     assert first[1] == again[1]
 
 
 def test_the_network_learns(params, samples):
     longer = params.model_copy(update={"train": params.train.model_copy(update={"epochs": 6})})
-    _, replicate = train(longer, samples, "baseline", EQUAL)
+    _, replicate = train(longer, samples, EQUAL)
     assert replicate.epochs[-1].train.loss < replicate.epochs[0].train.loss / 2
     assert replicate.epochs[-1].val.accuracy > 0.9
 
 
 def test_the_last_figures_are_those_of_the_network_that_is_kept(params, samples):
-    network, replicate = train(params, samples, "baseline", EQUAL)
+    network, replicate = train(params, samples, EQUAL)
     compute = set_up_compute(params.train)
     assert replicate.epochs[-1].val == measure(network, samples["val"], compute)
     assert replicate.train == measure(network, samples["train"], compute)
@@ -90,8 +107,8 @@ def test_the_last_figures_are_those_of_the_network_that_is_kept(params, samples)
 
 def test_training_figures_are_counted_over_the_epoch_while_it_trains(params, samples):
     """With a rate too small to move anything, they are those of the first network in training mode."""
-    still = Rates(uniform=1e-30, backbone=1e-30, head=1e-30)
-    _, replicate = train(params, samples, "baseline", still)
+    still = Policy(uniform=1e-30)
+    _, replicate = train(params, samples, still)
     network = build_network(params.model, 2, 1)
     network.module.train()
     losses, correct = 0.0, 0
@@ -106,14 +123,13 @@ def test_training_figures_are_counted_over_the_epoch_while_it_trains(params, sam
 
 def test_every_step_is_told(params, samples):
     told = []
-    train(params, samples, "baseline", EQUAL, on_step=lambda epoch, score: told.append(epoch))
+    train(params, samples, EQUAL, on_step=lambda epoch, score: told.append(epoch))
     assert told == [1, 1, 1, 2, 2, 2]
-    assert len(told) == steps_per_replicate(params.train, samples["train"])
+    assert len(told) == 2 * steps_per_epoch(params.train, samples["train"])
 
 
 def test_rate_zero_freezes_the_backbone_and_trains_the_head(params, samples):
-    frozen = Rates(uniform=0.1, backbone=0.0, head=0.1)
-    network, _ = train(params, samples, "differential", frozen)
+    network, _ = train(params, samples, FROZEN)
     first = build_network(params.model, 2, 1).module.state_dict()
     moved = {name for name, tensor in network.module.state_dict().items() if not torch.equal(tensor, first[name])}
     assert moved == set(network.groups["head"])
@@ -121,7 +137,7 @@ def test_rate_zero_freezes_the_backbone_and_trains_the_head(params, samples):
 
 def test_a_loss_that_is_not_finite_stops_with_one_line(params, samples):
     with pytest.raises(UserError, match=r"lr: with seed 1 the loss is not finite in epoch 1; lower the rates \(stem"):
-        train(params, samples, "baseline", Rates(uniform=1e30, backbone=1.0, head=1.0))
+        train(params, samples, Policy(uniform=1e30))
 
 
 @pytest.mark.parametrize("bad", ["trained", "measured", "final"])
@@ -139,12 +155,90 @@ def test_any_loss_that_is_not_finite_stops_the_replicate(params, samples, monkey
     monkeypatch.setattr(replicate_module, "train_epoch", score("train_epoch", 1 if bad == "trained" else 0))
     monkeypatch.setattr(replicate_module, "measure", score("measure", {"measured": 1, "final": 2}.get(bad, 0)))
     with pytest.raises(UserError, match=r"the loss is not finite in epoch 1"):
-        train(one, samples, "baseline", EQUAL)
+        train(one, samples, EQUAL)
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])
 def test_adam_trains_too(params, samples, name):
-    optimizer = params.optimizer.model_copy(update={"name": name})
-    adam = params.model_copy(update={"optimizer": optimizer})
-    _, replicate = train(adam, samples, "differential", Rates(uniform=0.1, backbone=1e-4, head=1e-3))
+    adam = with_knobs(params, "optimizer", name=name)
+    _, replicate = train(adam, samples, Policy(backbone=1e-4, head=1e-3))
     assert math.isfinite(replicate.epochs[-1].train.loss)
+
+
+def moved(network):
+    """The layer groups of which any tensor differs from the first weights, running statistics included."""
+    first = build_network(network_model(), 2, 1)
+    group_of = {name.rpartition(".")[0]: group for group, names in network.groups.items() for name in names}
+    return {
+        group_of[name.rpartition(".")[0]]
+        for name, tensor in network.module.state_dict().items()
+        if not torch.equal(tensor, first.module.state_dict()[name])
+    }
+
+
+def network_model():
+    return load_params(ROOT / "params.yaml").model
+
+
+def test_a_single_frozen_group_stays_between_groups_that_learn(params, samples):
+    network, _ = train(params, samples, Policy(uniform=0.01, groups={"stem": 0.0, "stage3": 0.0}))
+    assert moved(network) == set(network.groups) - {"stem", "stage3"}
+
+
+def test_the_backbone_waits_for_the_head_and_then_learns(params, samples):
+    waiting = Policy(uniform=0.01, head_first=1)
+    network, _ = train(with_knobs(params, "train", epochs=1), samples, waiting)
+    assert moved(network) == {"head"}
+    network, _ = train(params, samples, waiting)
+    assert moved(network) == set(network.groups)
+
+
+def test_gradual_unfreezing_reaches_one_group_more_each_epoch(params, samples):
+    network, _ = train(with_knobs(params, "train", epochs=3), samples, Policy(uniform=0.01, gradual_unfreezing=True))
+    assert moved(network) == set(list(network.groups)[-3:])
+
+
+def test_running_statistics_of_frozen_layers_may_be_let_move(params, samples):
+    updating = with_knobs(params, "train", frozen_batchnorm="update")
+    network, _ = train(updating, samples, FROZEN)
+    assert moved(network) == set(network.groups)
+
+
+def test_all_running_statistics_may_be_kept(params, samples):
+    network, _ = train(with_knobs(params, "train", batchnorm="freeze"), samples, EQUAL)
+    first = build_network(params.model, 2, 1).module.state_dict()
+    changed = {name for name, value in network.module.state_dict().items() if not torch.equal(value, first[name])}
+    assert changed == {name for name, _ in network.module.named_parameters()}
+
+
+def test_the_optimizer_has_at_every_step_the_rate_that_the_curve_says(params, samples, monkeypatch):
+    """The curve that is written is computed; the one that is used is the optimizer's."""
+    used = []
+
+    def spy(classifier, optimizer, *rest):
+        used.append({entry["layer_group"]: entry["lr"] for entry in optimizer.param_groups})
+        return step(classifier, optimizer, *rest)
+
+    step = loop_module.train_step
+    monkeypatch.setattr(loop_module, "train_step", spy)
+    scheduled = with_knobs(params, "schedule", name="cosine", warmup=2.0, warmup_unit="steps")
+    policy = Policy(head=0.01, decay=0.5, head_first=1)
+    network, _ = train(scheduled, samples, policy)
+    steps = steps_per_epoch(params.train, samples["train"])
+    curves = rate_curves(
+        plan_policy(policy, list(network.groups)), scales(scheduled.schedule, params.train.epochs, steps), steps
+    )
+    assert len(used) == params.train.epochs * steps
+    for step_number, rates in enumerate(used, start=1):
+        for row in curves:
+            if row["step"] == step_number:
+                assert rates.get(row["layer_group"], 0.0) == row["learning_rate"]
+
+
+def test_a_clipped_gradient_is_no_longer_than_asked(params, samples):
+    """With one step of plain SGD, the network moves by the rate times the clipped length at most."""
+    one = with_knobs(with_knobs(params, "optimizer", momentum=0.0, clip_norm=0.01), "train", epochs=1, batch_size=24)
+    network, _ = train(one, samples, Policy(uniform=0.5))
+    first = build_network(params.model, 2, 1).module
+    moved = [after - before for after, before in zip(network.module.parameters(), first.parameters(), strict=True)]
+    assert torch.cat([change.flatten() for change in moved]).norm().item() == pytest.approx(0.5 * 0.01, rel=1e-3)

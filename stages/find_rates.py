@@ -1,0 +1,192 @@
+"""Find learning rates by range tests: for the head alone, for the backbone given a head, and for all at one rate.
+
+A range test trains a few steps while the rate grows, and stops when the loss bursts (Smith 2015, arXiv:1506.01186).
+The loss is that of some training images, the same before every step, so that it moves with the network and not with
+the images. The rate around which it falls most steeply is suggested: a place to begin a search, not its
+result. Only several seeds on validation tell which rates are best.
+
+Writes find_rates.csv and find_rates.svg. No weights are changed, and validation and test are not opened.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import pandas as pd
+import torch
+from rich.console import Console
+from torch import nn
+
+from stages.data.batches import Samples, batch_sizes, open_samples
+from stages.data.store import open_prepared
+from stages.errors import UserError, run
+from stages.files import write_csv, write_text
+from stages.models.compute import Compute, set_up_compute
+from stages.models.network import Classifier, Network, build_network, refuse_unfit_images
+from stages.params import Params, load_params
+from stages.progress import Bar, steps
+from stages.rates.finder import Trial, growing_rates, range_test, suggest_rate
+from stages.rates.freezing import freeze_all_but, train_mode
+from stages.rates.optimizers import build_optimizer, parameter_groups, scale_rates
+from stages.rates.policies import GroupPlan
+from stages.reporting.figures import as_svg, range_tests
+from stages.training.features import head_on_features
+from stages.training.loop import train_step
+
+LOWEST, HIGHEST, STEPS = 1e-6, 1.0, 80
+FIXED = 64  # images on which the loss is measured; more cost time, fewer make the suggestion hang on which they are
+Step = Callable[[float], float]
+
+
+def main() -> None:
+    """Run the three tests."""
+    parser = argparse.ArgumentParser(prog="python -m stages.find_rates", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"of each test, at most (default: {STEPS})")
+    parser.add_argument("--seed", type=int, help="of the new head and the batches (default: the first of train.seeds)")
+    parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write to (default: report)")
+    parser.add_argument("--json", action="store_true", help="print the suggestions as one JSON object instead")
+    options = parser.parse_args()
+    if options.steps < 10:
+        raise UserError(f"--steps: {options.steps} steps show no curve; give 10 or more")
+    params = load_params()
+    seed = params.train.seeds[0] if options.seed is None else options.seed
+    compute = set_up_compute(params.train)
+    prepared = open_prepared()
+    samples = open_samples(prepared, ["train"], compute.device)["train"]
+    network = build_network(params.model, len(prepared.classes), seed)
+    refuse_unfit_images(network, params.model, prepared.image_size, prepared.channels)
+    network.module.to(compute.device)
+
+    with steps(3 * options.steps, unit=" steps") as bar:
+        trials = find_rates(network, samples, params, compute, seed, options.steps, bar)
+    suggestions = {part: rate for part, found in trials.items() if (rate := suggest_rate(found)) is not None}
+
+    table = pd.DataFrame(
+        {"part": part, "step": step, "learning_rate": trial.rate, "loss": trial.loss, "smoothed_loss": trial.smoothed}
+        for part, found in trials.items()
+        for step, trial in enumerate(found, start=1)
+    )
+    write_csv(options.out / "find_rates.csv", table, number="%.6g")
+    write_text(options.out / "find_rates.svg", as_svg(range_tests(table, suggestions)))
+    if options.json:
+        print(json.dumps(suggestions))
+    else:
+        print_suggestions(suggestions, trials, options.out)
+
+
+def find_rates(
+    network: Network, samples: Samples, params: Params, compute: Compute, seed: int, steps: int, bar: Bar
+) -> dict[str, list[Trial]]:
+    """Run the three range tests: `head`, `backbone` and `all`. The network ends with the weights that it came with.
+
+    Args:
+        network: pretrained, with a new head.
+        samples: of training.
+        params: of which the sections `train` and `optimizer` are read.
+        compute: device and precision.
+        seed: of the batches.
+        steps: of each test, at most.
+        bar: shows how far it has come.
+    """
+    first = {name: tensor.clone() for name, tensor in network.module.state_dict().items()}
+    head, backbone = ["head"], [group for group in network.groups if group != "head"]
+    rates = growing_rates(LOWEST, HIGHEST, steps)
+    begin = partial(learner, network, samples, compute, seed)
+    trials: dict[str, list[Trial]] = {}
+
+    def test(part: str, step: Step) -> None:
+        bar.set_description(f"range test, {part}")
+        trials[part] = list(range_test(step, _shown(rates, bar)))
+
+    test("head", begin(head, params))
+    network.module.load_state_dict(first)
+    train_head(begin, params, suggest_rate(trials["head"]), len(samples))
+    test("backbone", begin(backbone, params))
+    network.module.load_state_dict(first)
+    test("all", begin([*head, *backbone], params))
+    network.module.load_state_dict(first)
+    return trials
+
+
+def train_head(begin: Callable[[list[str], Params], Step], params: Params, rate: float | None, samples: int) -> None:
+    """Train the head for one epoch, so that the backbone is tested given a head, which then stays as it is.
+
+    BatchNorm runs as it will while the backbone is tested: a head made for other statistics would have to be made
+    good first.
+    """
+    if rate is None:
+        return
+    updating = params.train.model_copy(update={"frozen_batchnorm": "update"})
+    step = begin(["head"], params.model_copy(update={"train": updating}))
+    for _ in batch_sizes(samples, params.train.batch_size):
+        step(rate)
+
+
+def learner(network: Network, samples: Samples, compute: Compute, seed: int, groups: list[str], params: Params) -> Step:
+    """Give a function that takes one step of some layer groups at a rate, and gives the loss of a fixed batch before.
+
+    Args:
+        network: learns, in place.
+        samples: of training.
+        compute: device and precision.
+        seed: of the batches.
+        groups: the layer groups that learn.
+        params: of which the sections `train` and `optimizer` are read.
+    """
+    module, train = network.module, params.train
+    freeze_all_but(module, (name for group in groups for name in network.groups[group]))
+    classifier: Classifier = network
+    if on_features := head_on_features(network, {"train": samples}, train, compute):
+        classifier, samples = on_features[0], on_features[1]["train"]
+    plan = {group: GroupPlan(1.0) for group in network.groups}
+    entries = parameter_groups(params.optimizer, module, network.groups, plan)
+    optimizer = build_optimizer(params.optimizer, entries, groups)
+    batches = (
+        batch for epoch in count(1) for batch in samples.shuffled_batches(train.batch_size, train.augment, seed, epoch)
+    )
+    fixed_inputs, fixed_labels = next(samples.shuffled_batches(FIXED, [], seed, epoch=0))
+    train_mode(classifier.module, train)
+    torch.manual_seed(seed)  # dropout
+
+    def step(rate: float) -> float:
+        with torch.no_grad(), compute.autocast():
+            loss = nn.functional.cross_entropy(classifier.logits(fixed_inputs.clone()), fixed_labels)
+        inputs, labels = next(batches)
+        scale_rates(optimizer, rate)
+        train_step(classifier, optimizer, inputs, labels, params.optimizer.clip_norm, compute)
+        return loss.item()
+
+    return step
+
+
+def print_suggestions(suggestions: dict[str, float], trials: dict[str, list[Trial]], folder: Path) -> None:
+    """Print what to paste, and where the curves are."""
+    console = Console()
+    for part, found in trials.items():
+        until = f"{len(found)} steps, up to a rate of {found[-1].rate:.2g}" if found else "no step"
+        said = f"suggests {suggestions[part]:.2g}" if part in suggestions else "suggests nothing: the loss did not fall"
+        console.print(f"{part}: {said} ({until})", highlight=False)
+    if {"head", "backbone"} <= set(suggestions):
+        console.print(
+            f"\n-S lr.backbone={suggestions['backbone']:.2g} -S lr.head={suggestions['head']:.2g}", highlight=False
+        )
+    if "all" in suggestions:
+        console.print(f"-S lr.uniform={suggestions['all']:.2g}", highlight=False)
+    console.print(
+        f"\nThe curves: {folder / 'find_rates.svg'}, {folder / 'find_rates.csv'}", soft_wrap=True, highlight=False
+    )
+
+
+def _shown(rates: list[float], bar: Bar) -> Iterator[float]:
+    for rate in rates:
+        yield rate
+        bar.set_postfix(rate=f"{rate:.1e}", refresh=False)
+        bar.update()
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,75 @@
+"""The learning-rate range test: train a few steps at growing rates; see where the loss falls and where it bursts.
+
+Leslie Smith, Cyclical Learning Rates for Training Neural Networks, 2015, arXiv:1506.01186, section 3.3. As in fastai's
+`lr_find`, rates grow geometrically, the loss is smoothed, and the test stops at four times the lowest smoothed loss.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+SMOOTHING = 0.9  # share of the past in the smoothed loss; fastai's 0.98 is for losses of ever other batches
+BURST = 4  # times the lowest smoothed loss
+DECADES = 1.0  # of rates, over which a slope is taken
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One step of a range test.
+
+    Attributes:
+        rate: at which the step was taken.
+        loss: before the step, in nats.
+        smoothed: exponential average of the losses so far, freed of its start at 0.
+    """
+
+    rate: float
+    loss: float
+    smoothed: float
+
+
+def growing_rates(lowest: float, highest: float, steps: int) -> list[float]:
+    """Give rates that grow geometrically, both ends included."""
+    return [lowest * (highest / lowest) ** (step / (steps - 1)) for step in range(steps)]
+
+
+def range_test(take_step: Callable[[float], float], rates: Iterable[float]) -> Iterator[Trial]:
+    """Take one step at each rate until the loss bursts or stops being finite.
+
+    Args:
+        take_step: trains for one step at a rate, and gives the loss before it, of the same samples each time.
+        rates: growing.
+    """
+    average, lowest = 0.0, math.inf
+    for step, rate in enumerate(rates, start=1):
+        loss = take_step(rate)
+        average = SMOOTHING * average + (1 - SMOOTHING) * loss
+        smoothed = average / (1 - SMOOTHING**step)
+        if not smoothed < BURST * lowest:  # what is not a number is not below either
+            return
+        lowest = min(lowest, smoothed)
+        yield Trial(rate, loss, smoothed)
+
+
+def suggest_rate(trials: Sequence[Trial]) -> float | None:
+    """Suggest the rate around which the smoothed loss falls most steeply, before it reaches its lowest.
+
+    The slope is that of a line fitted, over the logarithm of the rate, to `DECADES` of rates, so that
+    no single step decides. The steepest slope is what Smith's test is commonly read by (fastai's `steep`).
+
+    Returns:
+        None where the loss never falls, or the test is shorter than such a line.
+    """
+    falling = trials[: 1 + min(range(len(trials)), key=lambda step: trials[step].smoothed, default=-1)]
+    logs = np.array([math.log10(trial.rate) for trial in falling])
+    losses = np.array([trial.smoothed for trial in falling])
+    lines = [
+        (float(np.polyfit(logs[inside], losses[inside], deg=1)[0]), float(10 ** logs[inside].mean()))
+        for first in logs
+        if first + DECADES <= logs[-1] + 1e-9
+        for inside in [(logs >= first - 1e-9) & (logs <= first + DECADES + 1e-9)]
+    ]
+    slope, rate = min(lines, default=(0.0, 0.0))
+    return rate if slope < 0 else None

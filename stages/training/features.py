@@ -1,0 +1,98 @@
+"""A frozen backbone is a fixed function: its features are computed once, and the head trains on them."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from stages.data.batches import Samples
+from stages.models.compute import Compute
+from stages.models.inference import BATCH_SIZE
+from stages.models.network import Network
+from stages.params import Part, Train
+from stages.rates.freezing import train_mode
+
+
+@dataclass(frozen=True)
+class Head:
+    """The end of a network, from where the frozen part stops: a classifier of features.
+
+    Attributes:
+        module: shares its parameters with the network.
+    """
+
+    module: nn.Module
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Give logits (batch, classes) for features as the backbone gives them."""
+        outputs: Tensor = self.module(features)
+        return outputs
+
+
+def head_on_features(
+    network: Network, samples: dict[Part, Samples], train: Train, compute: Compute
+) -> tuple[Head, dict[Part, Samples]] | None:
+    """Give the head alone, and samples that hold features in the place of pixels, where that changes nothing.
+
+    It changes something, and the answer is None, where more than the head learns, where images are augmented or
+    frozen BatchNorm moves, and where anything but the head's own dropout is drawn anew at each pass.
+
+    Args:
+        network: with its frozen parameters marked.
+        samples: images.
+        train: the section of params.yaml.
+        compute: device and precision.
+    """
+    head = network.groups["head"]
+    learning = {name for name, parameter in network.module.named_parameters() if parameter.requires_grad}
+    if learning != set(head) or train.augment or train.frozen_batchnorm == "update":
+        return None
+    layers = {name.rpartition(".")[0] for name in head}
+    if len(layers) > 1:
+        return None
+    end = Head(_end_of(network.module, layers.pop()))
+    if not _is_enough(network, end, samples["train"], train, compute):
+        return None
+    network.module.eval()
+    return end, {part: _with_features(network, end, images, compute) for part, images in samples.items()}
+
+
+def _end_of(module: nn.Module, head: str) -> nn.Module:
+    """Give the head with the layers without parameters, such as dropout, that a Sequential puts right before it."""
+    container = module.get_submodule(head.rpartition(".")[0])
+    if not isinstance(container, nn.Sequential) or container[-1] is not module.get_submodule(head):
+        return module.get_submodule(head)
+    before = list(container)[:-1]
+    while before and not list(before[-1].parameters()):
+        before.pop()
+    return container[len(before) :]
+
+
+def _is_enough(network: Network, end: Head, samples: Samples, train: Train, compute: Compute) -> bool:
+    """Whether features are the same in training as in evaluation, and the head makes the network's logits of them."""
+    pixels, _ = next(samples.batches(BATCH_SIZE))
+    train_mode(network.module, train)
+    in_training, _ = _features(network, end, pixels, compute)
+    network.module.eval()
+    in_evaluation, logits = _features(network, end, pixels, compute)
+    with torch.no_grad(), compute.autocast():
+        again = end.logits(in_evaluation.clone())  # the head may begin with a layer that works in place
+    return torch.allclose(in_training, in_evaluation) and again.shape == logits.shape and torch.allclose(again, logits)
+
+
+def _with_features(network: Network, end: Head, samples: Samples, compute: Compute) -> Samples:
+    features = [_features(network, end, pixels, compute)[0] for pixels, _ in samples.batches(BATCH_SIZE)]
+    return Samples(torch.cat(features), torch.arange(len(samples), device=samples.rows.device), samples.labels)
+
+
+def _features(network: Network, end: Head, pixels: Tensor, compute: Compute) -> tuple[Tensor, Tensor]:
+    """Give what reaches the end of the network, and what leaves it."""
+    first = end.module[0] if isinstance(end.module, nn.Sequential) else end.module
+    caught: list[Tensor] = []
+    hook = first.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0].clone()))
+    try:
+        with torch.no_grad(), compute.autocast():
+            logits = network.logits(pixels)
+    finally:
+        hook.remove()
+    return caught[0], logits
