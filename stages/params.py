@@ -117,7 +117,8 @@ class Policy(Section):
             return f"range goes from the stem's rate up to the head's, so {self.range} is the wrong way round"
         if not self.range and not any(given[key] for key in given if key != "decay") and not any(self.groups.values()):
             zero = [key for key in given if key != "decay"]
-            return f"{' and '.join(zero)} {'are' if len(zero) > 1 else 'is'} 0, so this arm would train nothing"
+            are = f"{' and '.join(zero)} {'are' if len(zero) > 1 else 'is'} 0"
+            return f"{are}, so this arm would train nothing; set a rate above 0"
         return None
 
 
@@ -133,22 +134,22 @@ class Rates(Section):
     head: Rate
     decay: Decay | None
     range: RateRange | None
-    groups: dict[str, Rate]
+    groups: dict[str, Rate] | None
     head_first: Annotated[int, Field(ge=0)]
     gradual_unfreezing: bool
-    baseline: Policy
+    baseline: Policy | None
 
     def policy(self, arm: Arm) -> Policy:
         """Give an arm's policy: what it says itself, or what the flat keys say."""
         if arm == "baseline":
-            own = self.baseline
+            own = self.baseline or Policy()
             return own if own.rates() else own.model_copy(update={"uniform": self.uniform})
         return Policy(
             backbone=None if self.range or self.decay else self.backbone,
             head=None if self.range else self.head,
             decay=self.decay,
             range=self.range,
-            groups=self.groups,
+            groups=self.groups or {},
             head_first=self.head_first,
             gradual_unfreezing=self.gradual_unfreezing,
         )
@@ -161,6 +162,10 @@ class Rates(Section):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+
+# Where params.yaml keeps what an arm's policy adds to its rates.
+PLACES: dict[Arm, str] = {"baseline": "lr.baseline", "differential": "lr"}
 
 
 class Optimizer(Section):
@@ -238,7 +243,8 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _every_phase_has_its_epochs(self) -> Self:
-        for place, head_first in {"lr": self.lr.head_first, "lr.baseline": self.lr.baseline.head_first}.items():
+        for arm, place in PLACES.items():
+            head_first = self.lr.policy(arm).head_first
             if head_first >= self.train.epochs:
                 raise ValueError(
                     f"{place}.head_first: {head_first} leaves the backbone none of the {self.train.epochs} epochs; set "
@@ -291,15 +297,16 @@ def _in_the_users_words(problem: Any) -> str:
         case "value_error":
             return f"{place}: {problem['ctx']['error']}"
         case _:
-            wish = problem["msg"].removeprefix("Input should be ")
-            return f"{place}: should be {wish}, is {problem['input']!r}"
+            wish = problem["msg"].removeprefix("Input ").removeprefix("List ").split(" after validation")[0]
+            return f"{place}: {wish}, is {problem['input']!r}"
 
 
 def _nearest(location: tuple[str | int, ...]) -> str:
     """The known keys at that place, the one that was probably meant first."""
     section: Any = Params
     for key in location[:-1]:
-        section = section.model_fields[key].annotation
+        annotation = section.model_fields[key].annotation
+        section = next((kind for kind in get_args(annotation) if kind is not type(None)), annotation)  # of `X | None`
     known = list(section.model_fields)
     meant = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f"; did you mean {meant[0]}?" if meant else f"; known are {', '.join(known)}"

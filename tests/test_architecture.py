@@ -142,6 +142,8 @@ def test_a_stage_reads_the_params_that_it_lists_and_no_others(project, name):
     keys = set()
     for entry in read:
         section, _, field = entry.partition(".")
+        if section == "policy":
+            continue  # made of the keys of `lr` that were read for it
         keys.add(sections.get(section, f"{section}.") + field)
     keys -= set(type_sections())
     listed = stage["params"]

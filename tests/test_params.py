@@ -1,12 +1,9 @@
 import math
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from stages.errors import UserError
-from stages.params import Rates, load_params
+from stages.params import load_params
 from tests.conftest import ROOT, set_params
 
 
@@ -37,13 +34,29 @@ def test_the_committed_params_are_in_order():
         ({"lr.head": -0.1}, "lr.head: should be greater than or equal to 0, is -0.1"),
         ({"lr.head": math.inf}, "lr.head: should be a finite number, is inf"),
         ({"lr.backbone": math.nan}, "lr.backbone: should be"),
-        ({"lr.uniform": 0}, "lr: uniform is 0, so the baseline would train nothing"),
-        ({"lr.backbone": 0, "lr.head": 0}, "lr: backbone and head are 0, so the differential arm would"),
+        ({"lr.uniform": 0}, "lr: baseline: uniform is 0, so this arm would train nothing; set a rate above 0"),
+        ({"lr.backbone": 0, "lr.head": 0}, "lr: differential: backbone and head are 0, so this arm would"),
         ({"data.split": {"train": 0.8, "val": 0.2, "test": 0.2}}, "data.split: the fractions add up to 1.2"),
         ({"data.image_size": 8}, "data.image_size: should be greater than or equal to 32, is 8"),
         ({"review.arm": "both"}, "review.arm: should be 'baseline' or 'differential', is 'both'"),
         ({"train.seeds": [1, 1]}, "train.seeds: an entry stands there twice"),
         ({"train.augment": ["blur"]}, "train.augment.0: should be 'horizontal_flip'"),
+        ({"lr.decay": 1.5}, "lr.decay: should be less than or equal to 1, is 1.5"),
+        ({"lr.range": [0.1, 0.01]}, "lr: differential: range goes from the stem's rate up to the head's"),
+        ({"lr.range": [0.1]}, "lr.range: should have at least 2 items"),
+        ({"lr.decay": 0.5, "lr.range": [0.01, 0.1]}, "lr: decay and range both take the place of backbone"),
+        ({"lr.groups": {"stem": -1.0}}, "lr.groups.stem: should be greater than or equal to 0, is -1.0"),
+        ({"lr.baseline": {"decay": 0.5}}, "lr: baseline: give uniform, or backbone and head, or head and decay, or"),
+        ({"lr.baseline": {"haed": 0.5}}, "lr.baseline.haed: unknown key; did you mean head?"),
+        ({"lr.head_first": 5}, "lr.head_first: 5 leaves the backbone none of the 5 epochs; set it below"),
+        ({"lr.baseline": {"head_first": 7}}, "lr.baseline.head_first: 7 leaves the backbone none of the 5 epochs"),
+        ({"optimizer.nesterov": True, "optimizer.momentum": 0.0}, "optimizer: nesterov looks ahead along the"),
+        ({"optimizer.clip_norm": 0.0}, "optimizer.clip_norm: should be greater than 0, is 0.0"),
+        ({"schedule.name": "one_cycle", "schedule.warmup": 1}, "schedule: one_cycle warms up by itself; set warmup"),
+        ({"schedule.step_factor": 1.0}, "schedule.step_factor: should be less than 1, is 1.0"),
+        ({"schedule.name": "sine"}, "schedule.name: should be 'constant', 'cosine', 'linear', 'one_cycle' or"),
+        ({"train.frozen_batchnorm": "keep"}, "train.frozen_batchnorm: should be 'freeze' or 'update', is 'keep'"),
+        ({"model.layer_groups": "layers"}, "model.layer_groups: should be 'stages' or 'blocks', is 'layers'"),
         ({"optimizer.name": "lion"}, "optimizer.name: should be 'sgd', 'adam' or 'adamw'"),
     ],
 )
@@ -79,17 +92,3 @@ def test_a_rate_may_be_written_with_an_exponent_alone(folder):
     changed = ["  backbone: 1e-4" if line.startswith("  backbone:") else line for line in text]
     (folder / "params.yaml").write_text("\n".join(changed))
     assert load_params(folder / "params.yaml").lr.backbone == 0.0001
-
-
-rate = st.floats(min_value=0, max_value=1e6, exclude_min=True)
-
-
-@given(uniform=rate, backbone=rate, head=rate)
-def test_positive_finite_rates_are_taken(uniform, backbone, head):
-    assert Rates(uniform=uniform, backbone=backbone, head=head).head == head
-
-
-@given(st.floats(max_value=0, exclude_max=True) | st.just(math.nan) | st.just(math.inf))
-def test_negative_and_infinite_rates_are_refused(head):
-    with pytest.raises(ValidationError):
-        Rates(uniform=0.1, backbone=0.1, head=head)

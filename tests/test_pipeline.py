@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 
+import pandas as pd
 import pytest
 from safetensors import safe_open
 
@@ -41,9 +42,11 @@ def test_the_flow_writes_what_it_promises(project):
         "baseline.json",
         "baseline_curves.csv",
         "baseline_predictions.csv",
+        "baseline_rates.csv",
         "differential.json",
         "differential_curves.csv",
         "differential_predictions.csv",
+        "differential_rates.csv",
         "evaluation.json",
         "review.json",
         "curves.svg",
@@ -129,6 +132,55 @@ def test_another_uniform_rate_retrains_the_baseline_alone(workspace):
     ran = stages_run(workspace.run("dvc", "repro", "--dry").stdout)
     assert "train_baseline" in ran
     assert not {"prepare", "train_differential"} & set(ran)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["lr.decay=0.5"],
+        ["lr.range=[0.0001,0.01]"],
+        ["lr.groups={stage7: 0.003, stem: 0}"],
+        ["+lr.groups.stage7=0.003"],
+        ["lr.head_first=1", "lr.gradual_unfreezing=true"],
+    ],
+)
+def test_every_policy_of_the_differential_arm_is_one_word_away(workspace, changes):
+    settings = [part for change in changes for part in ("-S", change)]
+    workspace.run("dvc", "exp", "run", "-S", "train.epochs=2", "-S", "train.seeds=[1]", *settings, "train_differential")
+    rates = json.loads(workspace.read("metrics/differential.json"))["learning_rates"]
+    assert rates["head"] == 0.01
+    curves = pd.read_csv(workspace.folder / "metrics/differential_rates.csv").pivot_table(
+        index="step", columns="layer_group", values="learning_rate"
+    )
+    last = curves.iloc[-1].to_dict()
+    match changes[0]:
+        case "lr.decay=0.5":
+            assert rates["stage7"] == 0.005
+        case "lr.range=[0.0001,0.01]":
+            assert rates["stem"] == pytest.approx(0.0001)
+        case "lr.head_first=1":
+            assert rates["stage6"] == last["stage7"] == 0.0001
+            assert (last["stage6"], curves["stage7"].iloc[0]) == (0, 0)
+        case _:
+            assert rates["stage7"] == 0.003
+            assert rates["stem"] == (0 if "stem" in changes[0] else 0.0001)
+
+
+def test_the_baselines_own_policy_retrains_the_baseline_alone(workspace):
+    ran = stages_run(workspace.run("dvc", "exp", "run", "-S", "lr.baseline={head: 0.02, decay: 0.5}").stdout)
+    assert "train_baseline" in ran
+    assert "train_differential" not in ran
+    rates = json.loads(workspace.read("metrics/baseline.json"))["learning_rates"]
+    assert (rates["head"], rates["stage7"]) == (0.02, 0.01)
+    assert "0.01 … " not in workspace.stage("summary").stdout
+    assert "7.8e-05 … 0.01 / 0.02" in workspace.stage("summary").stdout
+
+
+def test_an_unknown_layer_group_stops_with_those_that_exist(workspace):
+    done = workspace.run("dvc", "exp", "run", "-S", "lr.groups={stage9: 0.1}", check=False)
+    assert done.returncode != 0
+    said = "error: lr.groups: the network has no layer group stage9; it has stem, stage1, stage2, stage3"
+    assert said in done.stderr
 
 
 def test_the_arm_under_review_is_changed_and_compared_with_no_training(workspace):
@@ -224,7 +276,6 @@ def test_a_checkpoint_alone_predicts_anywhere(project, tmp_path):
 def test_predictions_are_those_that_evaluate_counted(project):
     """The same image through `predict` and through the prepared array gets the same class."""
     import elpv_dataset
-    import pandas as pd
 
     counted = pd.read_csv(project.folder / "metrics/baseline_predictions.csv").query("seed == 1").head(8)
     images = [f"{elpv_dataset.__path__[0]}/data/{name}" for name in counted["image"]]
@@ -257,6 +308,52 @@ def test_checkpoints_say_nothing_of_who_made_them(project):
     assert set(json.loads(text)) == {"library", "name", "classes", "image_size", "channels", "mean", "std"}
 
 
+def test_the_rates_are_shown_before_training_as_a_table_and_as_json(workspace):
+    params = workspace.folder / "params.yaml"
+    knobs = {
+        "groups: null": "groups: {stage7: 0.003, stem: 0}",
+        "head_first: 0": "head_first: 1",
+        "epochs: 1": "epochs: 2",
+    }
+    for old, new in {**knobs, "weight_decay: 0.0": "weight_decay: 0.1", "norms: true": "norms: false"}.items():
+        params.write_text(params.read_text().replace(old, new))
+    rows = {
+        row["layer_group"]: row for row in map(json.loads, workspace.stage("show_rates", "--json").stdout.splitlines())
+    }
+    assert list(rows) == ["stem", *(f"stage{number}" for number in range(1, 8)), "head"]
+    assert rows["stem"]["differential"] == {"learning_rate": 0, "learns_from_epoch": None}
+    assert rows["stem"]["baseline"] == {"learning_rate": 0.01, "learns_from_epoch": 1}
+    assert rows["stage7"]["differential"] == {"learning_rate": 0.003, "learns_from_epoch": 2}
+    assert rows["head"]["parameters"] == 1280 * 2 + 2
+    assert (rows["head"]["weight_decay"], rows["head"]["decayed_parameters"]) == (0.1, 1280 * 2)
+    table = workspace.stage("show_rates").stdout
+    for said in ("stage7", "frozen", "0.003, from epoch 2", "2,560", "3,373,570", "differential"):
+        assert said in table
+    assert max(map(len, table.splitlines())) <= 80
+
+
+def test_rates_are_found_and_nothing_else_is_touched(workspace):
+    before = workspace.fingerprints("metrics", "models", "data/prepared")
+    done = workspace.stage("find_rates", "--steps", "25")
+    (pasted,) = [line for line in done.stdout.splitlines() if line.startswith("-S lr.backbone=")]
+    assert re.fullmatch(r"-S lr.backbone=[\d.e-]+ -S lr.head=[\d.e-]+", pasted)
+    assert "-S lr.uniform=" in done.stdout
+    trials = pd.read_csv(workspace.folder / "report/find_rates.csv")
+    assert set(trials["part"]) == {"head", "backbone", "all"}
+    assert trials["learning_rate"].between(1e-6, 1).all()
+    assert (workspace.folder / "report/find_rates.svg").read_text().startswith("<svg")
+    assert workspace.fingerprints("metrics", "models", "data/prepared") == before
+    assert workspace.run("git", "status", "--porcelain").stdout == ""
+    again = json.loads(workspace.stage("find_rates", "--steps", "25", "--json").stdout)
+    assert f"-S lr.backbone={again['backbone']:.2g} -S lr.head={again['head']:.2g}" == pasted
+
+
+def test_too_few_steps_show_no_curve(workspace):
+    done = workspace.stage("find_rates", "--steps", "3", check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("error: --steps: 3 steps show no curve")
+
+
 def test_the_summary_is_a_table_for_people_and_json_for_programs(project):
     table = project.stage("summary").stdout
     assert "validation accuracy" in table
@@ -270,6 +367,9 @@ def test_dvc_draws_the_curves_of_both_arms_in_one_picture(workspace):
     plots = json.loads(done.stdout)
     assert not plots.get("errors")
     assert {"validation accuracy", "training accuracy", "validation loss"} <= set(plots["data"])
+    for arm in ("baseline", "differential"):
+        (rates,) = plots["data"][f"learning rates, {arm}"]
+        assert {point["layer_group"] for point in rates["content"]["data"]["values"]} >= {"stem", "stage7", "head"}
     for arm in ("baseline", "differential"):
         (confusion,) = plots["data"][f"metrics/{arm}_predictions.csv"]
         assert {"actual", "predicted"} <= set(confusion["content"]["data"]["values"][0])

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stages.errors import UserError
-from stages.params import Arm, Policy, Rates
+from stages.params import PLACES, Arm, Policy, Rates
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,6 @@ class GroupPlan:
 
 
 Plan = dict[str, GroupPlan]
-
-# Where params.yaml keeps an arm's policy.
-PLACES: dict[Arm, str] = {"baseline": "lr.baseline", "differential": "lr"}
 
 
 def plan_rates(arm: Arm, rates: Rates, groups: Sequence[str]) -> Plan:

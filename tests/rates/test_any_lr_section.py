@@ -31,7 +31,14 @@ policies = st.one_of(
     st.fixed_dictionaries({"range": ends}, optional=on_top),
 )
 sections = st.fixed_dictionaries(
-    {"uniform": positive, "backbone": rate, "head": positive, **on_top, "baseline": policies}
+    {
+        "uniform": positive,
+        "backbone": rate,
+        "head": positive,
+        **on_top,
+        "groups": st.none() | groups,
+        "baseline": st.none() | policies,
+    }
 ).flatmap(
     lambda section: (
         st.sampled_from([{"decay": None, "range": None}, {"decay": 0.5, "range": None}]).map(

@@ -16,8 +16,8 @@ rate = st.floats(1e-8, 10)
 
 def section(**changes):
     """The section `lr` of params.yaml, with changes."""
-    flat = {"uniform": 0.01, "backbone": 0.001, "head": 0.01, "decay": None, "range": None, "groups": {}}
-    return Rates(**{**flat, "head_first": 0, "gradual_unfreezing": False, "baseline": Policy(), **changes})
+    flat = {"uniform": 0.01, "backbone": 0.001, "head": 0.01, "decay": None, "range": None, "groups": None}
+    return Rates(**{**flat, "head_first": 0, "gradual_unfreezing": False, "baseline": None, **changes})
 
 
 @given(rate, rate, rate)
