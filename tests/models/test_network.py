@@ -67,7 +67,7 @@ def test_building_a_network_leaves_torchs_generator_alone(default_model):
 def test_normalisation_belongs_to_the_weights(default_model):
     assert build_network(default_model, 2, 1).preprocessing.mean == (0.5, 0.5, 0.5)
     assert build_network(default_model, 2, 1).preprocessing.std == (0.5, 0.5, 0.5)
-    resnet = Model(library="torchvision", name="resnet18", weights="none")
+    resnet = Model(library="torchvision", name="resnet18", weights="none", layer_groups="stages")
     assert build_network(resnet, 2, 1).preprocessing == UNIT_RANGE
     assert empty_network("torchvision", "resnet18", 2).preprocessing == IMAGENET
     assert torchvision_networks.preprocessing("efficientnet_v2_l").mean == (0.5, 0.5, 0.5)
@@ -89,7 +89,9 @@ def test_weights_may_be_a_file(tmp_path, library, name, suffix):
     path = tmp_path / f"weights{suffix}"
     trained = {name: tensor.contiguous() for name, tensor in trained.items()}
     (torch.save if suffix == ".pth" else save_file)(trained, path)
-    network = build_network(Model(library=library, name=name, weights=str(path)), classes=3, seed=1)
+    network = build_network(
+        Model(library=library, name=name, weights=str(path), layer_groups="stages"), classes=3, seed=1
+    )
     assert torch.equal(network.module.get_parameter("conv1.weight"), trained["conv1.weight"])
     assert network.module.get_parameter("fc.weight").shape[0] == 3
 
@@ -101,7 +103,9 @@ def test_torchvisions_default_weights_come_from_its_cache(tmp_path, monkeypatch)
     trained = {name: tensor for name, tensor in trained.items() if "num_batches_tracked" not in name}
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     torch.save(trained, tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth")
-    network = build_network(Model(library="torchvision", name="resnet18", weights="default"), classes=10, seed=1)
+    network = build_network(
+        Model(library="torchvision", name="resnet18", weights="default", layer_groups="stages"), classes=10, seed=1
+    )
     assert torch.equal(network.module.get_parameter("layer4.1.conv2.weight"), trained["layer4.1.conv2.weight"])
 
 
@@ -111,7 +115,9 @@ def test_no_network_and_no_cache_has_one_line_that_says_what_to_set(tmp_path, mo
     with pytest.raises(
         UserError, match=r"model.weights: .*resnet18 could not be had .*; set model.weights to"
     ) as error:
-        build_network(Model(library="torchvision", name="resnet18", weights="default"), classes=10, seed=1)
+        build_network(
+            Model(library="torchvision", name="resnet18", weights="default", layer_groups="stages"), classes=10, seed=1
+        )
     assert "\n" not in str(error.value)
 
 
@@ -131,7 +137,7 @@ def test_weights_of_another_network_are_refused(default_model, tmp_path):
     with pytest.raises(UserError, match=r"holds weights of timm's tf_efficientnet_lite0, not of timm's resnet18"):
         build_network(default_model.model_copy(update={"name": "resnet18"}), 2, 1)
     torch.save(empty_network("timm", "resnet34", 2).module.state_dict(), tmp_path / "other.pth")
-    other = Model(library="timm", name="resnet18", weights=str(tmp_path / "other.pth"))
+    other = Model(library="timm", name="resnet18", weights=str(tmp_path / "other.pth"), layer_groups="stages")
     with pytest.raises(UserError, match=r"other.pth does not fit resnet18: \d+ tensors unknown \(first layer"):
         build_network(other, 2, 1)
 
@@ -146,7 +152,7 @@ def test_a_pickle_that_holds_more_than_tensors_is_refused_and_nothing_runs(tmp_p
     monkeypatch.chdir(tmp_path)
     torch.save(content, "weights.pth")
     with pytest.raises(UserError, match=r"model.weights: weights.pth") as error:
-        build_network(Model(library="timm", name="resnet18", weights="weights.pth"), 2, 1)
+        build_network(Model(library="timm", name="resnet18", weights="weights.pth", layer_groups="stages"), 2, 1)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "executed").exists()
 
@@ -156,11 +162,11 @@ def test_a_pickle_that_holds_more_than_tensors_is_refused_and_nothing_runs(tmp_p
 def test_a_damaged_weights_file_is_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match="does not load as tensors only"):
-        build_network(Model(library="timm", name="resnet18", weights=str(tmp_path / name)), 2, 1)
+        build_network(Model(library="timm", name="resnet18", weights=str(tmp_path / name), layer_groups="stages"), 2, 1)
 
 
 def test_images_that_the_network_cannot_take_are_refused():
-    model = Model(library="timm", name="vit_tiny_patch16_224", weights="none")
+    model = Model(library="timm", name="vit_tiny_patch16_224", weights="none", layer_groups="stages")
     network = build_network(model, 2, 1)
     refuse_unfit_images(network, model, 224, 1)
     with pytest.raises(UserError, match=r"data.image_size: vit_tiny_patch16_224 cannot take images of 128 px"):
