@@ -47,7 +47,7 @@ def main() -> None:
     for arm, seed in each(replicates, what="evaluating", unit=" checkpoints"):
         trained = load_checkpoint(CHECKPOINTS / arm / f"seed-{seed}.safetensors").network
         first = build_network(params.model, len(prepared.classes), seed)
-        movement[arm][seed] = relative_movement(first.module, trained.module, trained.groups)
+        movement[arm][seed] = relative_movement(first.module, trained.module, first.groups)
 
         trained.module.to(compute.device)
         for part in SCORED:

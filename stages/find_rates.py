@@ -10,6 +10,8 @@ Writes find_rates.csv and find_rates.svg. No weights are changed, and validation
 
 import argparse
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
@@ -26,7 +28,7 @@ from stages.errors import UserError, run
 from stages.files import write_csv, write_text
 from stages.models.compute import Compute, set_up_compute
 from stages.models.network import Classifier, Network, build_network, refuse_unfit_images
-from stages.params import Params, load_params
+from stages.params import Params, Rates, load_params
 from stages.progress import Bar, steps
 from stages.rates.finder import Trial, growing_rates, range_test, suggest_rate
 from stages.rates.freezing import freeze_all_but, train_mode
@@ -36,7 +38,7 @@ from stages.reporting.figures import as_svg, range_tests
 from stages.training.features import head_on_features
 from stages.training.loop import train_step
 
-LOWEST, HIGHEST, STEPS = 1e-6, 1.0, 80
+LOWEST, HIGHEST, STEPS, FEWEST = 1e-6, 1.0, 80, 40
 FIXED = 64  # images on which the loss is measured; more cost time, fewer make the suggestion hang on which they are
 Step = Callable[[float], float]
 
@@ -50,10 +52,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write to (default: report)")
     parser.add_argument("--json", action="store_true", help="print the suggestions as one JSON object instead")
     options = parser.parse_args()
-    if options.steps < 10:
-        raise UserError(f"--steps: {options.steps} steps show no curve; give 10 or more")
+    if options.steps < FEWEST:
+        raise UserError(f"--steps: {options.steps} steps show no curve; give {FEWEST} or more")
     params = load_params()
     seed = params.train.seeds[0] if options.seed is None else options.seed
+    if not 0 <= seed < 2**32:
+        raise UserError(f"--seed: {seed} is no seed; give a number from 0 to {2**32 - 1}")
+    refuse_stale_images()
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out: {options.out} is no folder to write to ({error.strerror}); give another") from None
     compute = set_up_compute(params.train)
     prepared = open_prepared()
     samples = open_samples(prepared, ["train"], compute.device)["train"]
@@ -75,7 +84,18 @@ def main() -> None:
     if options.json:
         print(json.dumps(suggestions))
     else:
-        print_suggestions(suggestions, trials, options.out)
+        print_suggestions(suggestions, trials, params.lr, options.out)
+
+
+def refuse_stale_images() -> None:
+    """Ask DVC whether the prepared images are those that params.yaml asks for.
+
+    Raises:
+        UserError: they are not, or not there.
+    """
+    status = [sys.executable, "-m", "dvc", "status", "--quiet", "prepare"]
+    if subprocess.run(status, check=False, capture_output=True).returncode:
+        raise UserError("data: data/prepared is not what params.yaml asks for: run `dvc repro prepare`, which makes it")
 
 
 def find_rates(
@@ -104,22 +124,21 @@ def find_rates(
 
     test("head", begin(head, params))
     network.module.load_state_dict(first)
-    train_head(begin, params, suggest_rate(trials["head"]), len(samples))
-    test("backbone", begin(backbone, params))
-    network.module.load_state_dict(first)
+    if rate := suggest_rate(trials["head"]):
+        train_head(begin, params, rate, len(samples))
+        test("backbone", begin(backbone, params))
+        network.module.load_state_dict(first)
     test("all", begin([*head, *backbone], params))
     network.module.load_state_dict(first)
     return trials
 
 
-def train_head(begin: Callable[[list[str], Params], Step], params: Params, rate: float | None, samples: int) -> None:
+def train_head(begin: Callable[[list[str], Params], Step], params: Params, rate: float, samples: int) -> None:
     """Train the head for one epoch, so that the backbone is tested given a head, which then stays as it is.
 
     BatchNorm runs as it will while the backbone is tested: a head made for other statistics would have to be made
     good first.
     """
-    if rate is None:
-        return
     updating = params.train.model_copy(update={"frozen_batchnorm": "update"})
     step = begin(["head"], params.model_copy(update={"train": updating}))
     for _ in batch_sizes(samples, params.train.batch_size):
@@ -163,22 +182,25 @@ def learner(network: Network, samples: Samples, compute: Compute, seed: int, gro
     return step
 
 
-def print_suggestions(suggestions: dict[str, float], trials: dict[str, list[Trial]], folder: Path) -> None:
-    """Print what to paste, and where the curves are."""
-    console = Console()
+def print_suggestions(
+    suggestions: dict[str, float], trials: dict[str, list[Trial]], rates: Rates, folder: Path
+) -> None:
+    """Print what to paste, with what keeps it from counting set to null, and where the curves are."""
+    console = Console(soft_wrap=True, highlight=False)
     for part, found in trials.items():
         until = f"{len(found)} steps, up to a rate of {found[-1].rate:.2g}" if found else "no step"
-        said = f"suggests {suggestions[part]:.2g}" if part in suggestions else "suggests nothing: the loss did not fall"
-        console.print(f"{part}: {said} ({until})", highlight=False)
+        nothing = "suggests nothing: the loss does not fall over a whole decade of rates"
+        console.print(f"{part}: {f'suggests {suggestions[part]:.2g}' if part in suggestions else nothing} ({until})")
+    if "backbone" not in trials:
+        console.print("backbone: not tested, for without a rate there is no trained head to give it")
+    console.print()
     if {"head", "backbone"} <= set(suggestions):
-        console.print(
-            f"\n-S lr.backbone={suggestions['backbone']:.2g} -S lr.head={suggestions['head']:.2g}", highlight=False
-        )
+        instead = "".join(f" -S lr.{key}=null" for key in ("decay", "range") if getattr(rates, key))
+        console.print(f"-S lr.backbone={suggestions['backbone']:.2g} -S lr.head={suggestions['head']:.2g}{instead}")
     if "all" in suggestions:
-        console.print(f"-S lr.uniform={suggestions['all']:.2g}", highlight=False)
-    console.print(
-        f"\nThe curves: {folder / 'find_rates.svg'}, {folder / 'find_rates.csv'}", soft_wrap=True, highlight=False
-    )
+        instead = " -S lr.baseline=null" if rates.baseline and rates.baseline.rates() else ""
+        console.print(f"-S lr.uniform={suggestions['all']:.2g}{instead}")
+    console.print(f"\nThe curves: {folder / 'find_rates.svg'}, {folder / 'find_rates.csv'}")
 
 
 def _shown(rates: list[float], bar: Bar) -> Iterator[float]:

@@ -85,6 +85,7 @@ class Model(Section):
 
 
 Decay = Annotated[float, Field(gt=0, le=1)]
+GroupName = Annotated[str, Field(min_length=1)]
 RateRange = Annotated[list[PositiveRate], Field(min_length=2, max_length=2)]
 
 
@@ -99,7 +100,7 @@ class Policy(Section):
     head: Rate | None = None
     decay: Decay | None = None
     range: RateRange | None = None
-    groups: dict[str, Rate] = {}
+    groups: dict[GroupName, Rate] | None = None
     head_first: Annotated[int, Field(ge=0)] = 0
     gradual_unfreezing: bool = False
 
@@ -110,16 +111,25 @@ class Policy(Section):
     @property
     def problem(self) -> str | None:
         """What keeps these keys from being a policy."""
-        given = self.rates()
+        given, groups = self.rates(), self.groups or {}
         if set(given) not in ONE_WAY:
             return "give uniform, or backbone and head, or head and decay, or range, and no mixture of them"
         if self.range and self.range[0] > self.range[1]:
             return f"range goes from the stem's rate up to the head's, so {self.range} is the wrong way round"
-        if not self.range and not any(given[key] for key in given if key != "decay") and not any(self.groups.values()):
-            zero = [key for key in given if key != "decay"]
+        zero = [key for key in ("uniform", "backbone", "head") if given.get(key) == 0]
+        if not self.range and len(zero) == len(set(given) - {"decay"}) and not any(groups.values()):
             are = f"{' and '.join(zero)} {'are' if len(zero) > 1 else 'is'} 0"
             return f"{are}, so this arm would train nothing; set a rate above 0"
+        head = groups.get("head", 1 if self.range else given.get("head", self.uniform))
+        if not head and (self.head_first or self.gradual_unfreezing):
+            phase = "head_first" if self.head_first else "gradual_unfreezing"
+            return f"the head's rate is 0, but {phase} trains it alone first; set it above 0"
         return None
+
+    @property
+    def freezes_the_backbone(self) -> bool:
+        """Whether the head alone learns at all."""
+        return self.backbone == 0 and not any(rate for group, rate in (self.groups or {}).items() if group != "head")
 
 
 RATE_KEYS = {"uniform", "backbone", "head", "decay", "range"}
@@ -134,7 +144,7 @@ class Rates(Section):
     head: Rate
     decay: Decay | None
     range: RateRange | None
-    groups: dict[str, Rate] | None
+    groups: dict[GroupName, Rate] | None
     head_first: Annotated[int, Field(ge=0)]
     gradual_unfreezing: bool
     baseline: Policy | None
@@ -149,7 +159,7 @@ class Rates(Section):
             head=None if self.range else self.head,
             decay=self.decay,
             range=self.range,
-            groups=self.groups or {},
+            groups=self.groups,
             head_first=self.head_first,
             gradual_unfreezing=self.gradual_unfreezing,
         )
@@ -244,12 +254,17 @@ class Params(Section):
     @model_validator(mode="after")
     def _every_phase_has_its_epochs(self) -> Self:
         for arm, place in PLACES.items():
-            head_first = self.lr.policy(arm).head_first
-            if head_first >= self.train.epochs:
+            policy = self.lr.policy(arm)
+            if policy.head_first >= self.train.epochs and not policy.freezes_the_backbone:
                 raise ValueError(
-                    f"{place}.head_first: {head_first} leaves the backbone none of the {self.train.epochs} epochs; set "
-                    f"it below train.epochs, or the backbone's rate to 0 to train the head alone"
+                    f"{place}.head_first: {policy.head_first} leaves the backbone none of the {self.train.epochs} "
+                    f"epochs; set it below train.epochs, or the backbone's rate to 0 to train the head alone"
                 )
+        if self.schedule.warmup_unit == "epochs" and self.schedule.warmup >= self.train.epochs:
+            raise ValueError(
+                f"schedule.warmup: {self.schedule.warmup:g} epochs leave nothing of the {self.train.epochs} epochs; "
+                f"set it below train.epochs"
+            )
         return self
 
 
@@ -286,7 +301,7 @@ def check_params(content: dict[str, Any], path: Path = PARAMS_FILE) -> Params:
 
 def _in_the_users_words(problem: Any) -> str:
     """One problem that pydantic found, as `lr.head: what is wrong (is VALUE)`."""
-    place = ".".join(map(str, problem["loc"]))
+    place = ".".join(str(key) for key in problem["loc"] if key != "[key]")
     match problem["type"]:
         case "value_error" if not place:  # it concerns several sections, and names them itself
             return str(problem["ctx"]["error"])
@@ -296,6 +311,8 @@ def _in_the_users_words(problem: Any) -> str:
             return f"{place}: missing"
         case "value_error":
             return f"{place}: {problem['ctx']['error']}"
+        case "model_type" | "dict_type" | "model_attributes_type":
+            return f"{place}: should hold keys with values, is {problem['input']!r}"
         case _:
             wish = problem["msg"].removeprefix("Input ").removeprefix("List ").split(" after validation")[0]
             return f"{place}: {wish}, is {problem['input']!r}"

@@ -1,6 +1,6 @@
 """Print what each layer group is about to get: its size, its rate in each arm, its weight decay, and when it learns.
 
-Reads params.yaml alone. It builds the network without its pretrained weights, and trains nothing.
+It builds the network without its pretrained weights, opens no image, and trains nothing.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def layer_group_rows(network: Network, params: Params) -> list[dict[str, Any]]:
             "parameters": _count(network, names),
             "weight_decay": params.optimizer.weight_decay,
             "decayed_parameters": _count(network, [name for name in names if name not in kept])
-            if params.optimizer.weight_decay
+            if params.optimizer.weight_decay and any(plan[group].learns(params.train.epochs) for plan in plans.values())
             else 0,
             **{
                 arm: {"learning_rate": plan[group].rate, "learns_from_epoch": _first_epoch(plan[group], params)}
@@ -71,8 +71,9 @@ def print_for_people(rows: list[dict[str, Any]], params: Params) -> None:
     table = Table(title=f"{model.name} of {model.library}, by {model.layer_groups}", title_justify="left", box=SIMPLE)
     table.add_column("layer group", no_wrap=True)
     table.add_column("layers", overflow="fold")
-    for column in ("parameters", *ARMS, "weight decay"):
-        table.add_column(column, justify="right", no_wrap=column in ARMS)
+    table.add_column("parameters", justify="right", no_wrap=True)
+    for column in (*ARMS, "weight\ndecay"):
+        table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
             row["layer_group"],
@@ -88,16 +89,18 @@ def print_for_people(rows: list[dict[str, Any]], params: Params) -> None:
 
 
 def _in_words(entry: dict[str, Any]) -> str:
-    if entry["learns_from_epoch"] is None:
-        return "[blue]frozen" if not entry["learning_rate"] else f"{entry['learning_rate']:g}, [blue]never reached"
-    later = f", from epoch {entry['learns_from_epoch']}" if entry["learns_from_epoch"] > 1 else ""
-    return f"{entry['learning_rate']:.3g}{later}"
+    if not entry["learning_rate"]:
+        return "[blue]frozen"
+    rate, since = f"{entry['learning_rate']:.3g}", entry["learns_from_epoch"]
+    if since is None:
+        return f"{rate}\n[blue]not reached"
+    return rate if since == 1 else f"{rate}\nfrom epoch {since}"
 
 
 def _decay_in_words(row: dict[str, Any]) -> str:
     if not row["decayed_parameters"]:
         return "0"
-    some = "" if row["decayed_parameters"] == row["parameters"] else f" on {row['decayed_parameters']:,}"
+    some = "" if row["decayed_parameters"] == row["parameters"] else f"\non {row['decayed_parameters']:,}"
     return f"{row['weight_decay']:g}{some}"
 
 

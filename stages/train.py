@@ -19,7 +19,7 @@ from stages.models.compute import set_up_compute
 from stages.models.network import Network, build_network, refuse_unfit_images
 from stages.params import ARMS, Arm, Model, load_params
 from stages.progress import Bar, steps
-from stages.rates.policies import plan_rates
+from stages.rates.policies import plan_rates, rates_reached
 from stages.rates.schedules import rate_curves, scales
 from stages.spread import over_replicates
 from stages.training.loop import Score
@@ -57,8 +57,11 @@ def main() -> None:
             bar.write(f"{arm}, seed {seed}: training {last.train.accuracy:.1%}, validation {last.val.accuracy:.1%}")
 
     figures = over_replicates({seed: last_figures(replicate) for seed, replicate in replicates.items()})
-    rates = {group: entry.rate for group, entry in plan.items()}
+    rates = rates_reached(plan, params.train.epochs)
     write_json(METRICS / f"{arm}.json", figures, exact={"learning_rates": rates})
+    waiting = [group for group, entry in plan.items() if entry.rate and not rates[group]]
+    if waiting:
+        print(f"{arm}: {params.train.epochs} epochs are too few to unfreeze {', '.join(waiting)}, which stayed frozen")
     write_csv(METRICS / f"{arm}_curves.csv", learning_curves(replicates))
     write_csv(METRICS / f"{arm}_rates.csv", pd.DataFrame(rate_curves(plan, scale, of_epoch)), number="%.6g")
 

@@ -81,6 +81,10 @@ def test_a_stage_depends_on_all_code_that_decides_its_result(name):
             assert covered, f"{name} imports {file}, which dvc.yaml does not list"
 
 
+def test_training_depends_on_the_code_that_says_which_key_of_lr_counts():
+    assert "stages/params.py" in PIPELINE["train_baseline"]["deps"]
+
+
 def test_only_the_rates_differ_between_the_training_stages():
     baseline, differential = PIPELINE["train_baseline"], PIPELINE["train_differential"]
     assert baseline["deps"] == differential["deps"]

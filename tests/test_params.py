@@ -49,6 +49,17 @@ def test_the_committed_params_are_in_order():
         ({"lr.baseline": {"decay": 0.5}}, "lr: baseline: give uniform, or backbone and head, or head and decay, or"),
         ({"lr.baseline": {"haed": 0.5}}, "lr.baseline.haed: unknown key; did you mean head?"),
         ({"lr.head_first": 5}, "lr.head_first: 5 leaves the backbone none of the 5 epochs; set it below"),
+        (
+            {"lr.head": 0.0, "lr.head_first": 1},
+            "lr: differential: the head's rate is 0, but head_first trains it alone",
+        ),
+        (
+            {"lr.baseline": {"groups": {"head": 0}, "gradual_unfreezing": True}},
+            "lr: baseline: the head's rate is 0, but g",
+        ),
+        ({"lr.baseline": "slow"}, "lr.baseline: should hold keys with values, is 'slow'"),
+        ({"lr.groups": {1: 0.1}}, "lr.groups.1: should be a valid string, is 1"),
+        ({"schedule.warmup": 5}, "schedule.warmup: 5 epochs leave nothing of the 5 epochs; set it below"),
         ({"lr.baseline": {"head_first": 7}}, "lr.baseline.head_first: 7 leaves the backbone none of the 5 epochs"),
         ({"optimizer.nesterov": True, "optimizer.momentum": 0.0}, "optimizer: nesterov looks ahead along the"),
         ({"optimizer.clip_norm": 0.0}, "optimizer.clip_norm: should be greater than 0, is 0.0"),
@@ -64,6 +75,21 @@ def test_wrong_input_has_one_line_that_names_the_parameter(folder, changes, says
     set_params(folder, changes)
     (line,) = problems(folder)
     assert f"params.yaml: {says}" in line
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lr.backbone": 0, "lr.head_first": 9},  # the head alone learns anyway
+        {"lr.baseline": {"uniform": 0.1, "groups": None}},
+        {"lr.baseline": {"groups": {"stem": 0}}},
+        {"lr.head": 0.0, "lr.groups": {"head": 0.1}, "lr.head_first": 1},
+        {"lr.decay": 0.5, "lr.groups": {"stage7": 1}},
+    ],
+)
+def test_policies_may_be_mixed_where_it_makes_sense(folder, changes):
+    set_params(folder, changes)
+    load_params(folder / "params.yaml")
 
 
 def test_all_problems_are_told_at_once(folder):

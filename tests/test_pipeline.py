@@ -176,6 +176,21 @@ def test_the_baselines_own_policy_retrains_the_baseline_alone(workspace):
     assert "7.8e-05 … 0.01 / 0.02" in workspace.stage("summary").stdout
 
 
+def test_what_too_few_epochs_never_unfreeze_is_said_and_counts_as_frozen(workspace):
+    settings = ["-S", "lr.gradual_unfreezing=true", "-S", "train.epochs=2", "-S", "train.seeds=[1]"]
+    done = workspace.run("dvc", "exp", "run", *settings, "train_differential")
+    assert "2 epochs are too few to unfreeze stem, stage1, stage2, stage3, stage4, stage5, stage6" in done.stdout
+    rates = json.loads(workspace.read("metrics/differential.json"))["learning_rates"]
+    assert [group for group, rate in rates.items() if rate] == ["stage7", "head"]
+
+
+def test_finer_layer_groups_reach_the_metrics(workspace):
+    workspace.run("dvc", "exp", "run", "-S", "model.layer_groups=blocks", "-S", "train.seeds=[1]", "evaluate")
+    rates = json.loads(workspace.read("metrics/differential.json"))["learning_rates"]
+    movement = json.loads(workspace.read("metrics/evaluation.json"))["movement"]["differential"]["mean"]
+    assert list(rates) == list(movement) == ["stem", *(f"block{number}" for number in range(1, 17)), "head"]
+
+
 def test_an_unknown_layer_group_stops_with_those_that_exist(workspace):
     done = workspace.run("dvc", "exp", "run", "-S", "lr.groups={stage9: 0.1}", check=False)
     assert done.returncode != 0
@@ -327,14 +342,14 @@ def test_the_rates_are_shown_before_training_as_a_table_and_as_json(workspace):
     assert rows["head"]["parameters"] == 1280 * 2 + 2
     assert (rows["head"]["weight_decay"], rows["head"]["decayed_parameters"]) == (0.1, 1280 * 2)
     table = workspace.stage("show_rates").stdout
-    for said in ("stage7", "frozen", "0.003, from epoch 2", "2,560", "3,373,570", "differential"):
+    for said in ("stage7", "frozen", "from epoch 2", "on 2,560", "1,652,640", "3,373,570", "differential"):
         assert said in table
     assert max(map(len, table.splitlines())) <= 80
 
 
 def test_rates_are_found_and_nothing_else_is_touched(workspace):
     before = workspace.fingerprints("metrics", "models", "data/prepared")
-    done = workspace.stage("find_rates", "--steps", "25")
+    done = workspace.stage("find_rates", "--steps", "40")
     (pasted,) = [line for line in done.stdout.splitlines() if line.startswith("-S lr.backbone=")]
     assert re.fullmatch(r"-S lr.backbone=[\d.e-]+ -S lr.head=[\d.e-]+", pasted)
     assert "-S lr.uniform=" in done.stdout
@@ -344,7 +359,7 @@ def test_rates_are_found_and_nothing_else_is_touched(workspace):
     assert (workspace.folder / "report/find_rates.svg").read_text().startswith("<svg")
     assert workspace.fingerprints("metrics", "models", "data/prepared") == before
     assert workspace.run("git", "status", "--porcelain").stdout == ""
-    again = json.loads(workspace.stage("find_rates", "--steps", "25", "--json").stdout)
+    again = json.loads(workspace.stage("find_rates", "--steps", "40", "--json").stdout)
     assert f"-S lr.backbone={again['backbone']:.2g} -S lr.head={again['head']:.2g}" == pasted
 
 
@@ -352,6 +367,29 @@ def test_too_few_steps_show_no_curve(workspace):
     done = workspace.stage("find_rates", "--steps", "3", check=False)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.startswith("error: --steps: 3 steps show no curve")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--seed", "-1"], "error: --seed: -1 is no seed"),
+        (["--out", "README.md"], "error: --out: README.md is no folder"),
+    ],
+)
+def test_find_rates_refuses_odd_options_before_it_works(workspace, arguments, says):
+    done = workspace.stage("find_rates", *arguments, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith(says)
+
+
+def test_find_rates_refuses_images_that_params_yaml_no_longer_asks_for(workspace):
+    params = workspace.folder / "params.yaml"
+    params.write_text(params.read_text().replace("image_size: 32", "image_size: 64"))
+    done = workspace.stage("find_rates", check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "error: data: data/prepared is not what params.yaml asks for: run `dvc repro prepare`"
+    )
 
 
 def test_the_summary_is_a_table_for_people_and_json_for_programs(project):

@@ -16,7 +16,8 @@ class Samples:
     """The images and labels of one part.
 
     Attributes:
-        pixels: uint8 (all samples, height, width, channels): the memory-mapped file, or a copy on the GPU.
+        pixels: uint8 (all samples, height, width, channels): the memory-mapped file, or a copy on the GPU. Where the
+            backbone is frozen, the features (all samples, …) that it makes of them stand in their place.
         rows: int64 (samples of this part,), positions in `pixels`.
         labels: int64 (samples of this part,).
     """

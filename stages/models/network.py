@@ -98,9 +98,11 @@ def empty_network(library: str, name: str, classes: int, seed: int = 0, grain: G
         grain: how finely the backbone is cut into layer groups.
 
     Raises:
-        UserError: the library has no network of that name.
+        UserError: the library has no network of that name, or none that can be trained here.
     """
     known = LIBRARIES[library].names()
+    if library == "torchvision" and name in torchvision_networks.WITH_AUXILIARY_HEADS:
+        raise UserError(f"model.name: {name} has auxiliary heads, which cannot be trained here; choose another network")
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else f"{library} lists its networks with list_models()"

@@ -41,18 +41,20 @@ def layer_groups(name: str, network: nn.Module, grain: Grain) -> dict[str, list[
     one the classifier is the head, and what else stands there is the neck.
 
     Raises:
-        UserError: timm does not describe this network.
+        UserError: timm does not describe this network, or not so coarsely, or it has no classifier.
     """
     described: Any = network
     if not hasattr(network, "group_matcher"):
         raise UserError(f"model.name: timm does not describe the layers of {name}; choose another network")
-    classifier = described.default_cfg["classifier"]
+    classifier = described.default_cfg["classifier"] or ()
     heads = tuple(f"{part}." for part in ([classifier] if isinstance(classifier, str) else classifier))
-    numbered = timm.models.group_parameters(network, described.group_matcher(coarse=grain == "stages"))
+    try:
+        numbered = timm.models.group_parameters(network, described.group_matcher(coarse=grain == "stages"))
+    except (AssertionError, NotImplementedError):
+        raise UserError(f"model.layer_groups: timm does not know the {grain} of {name}; set blocks") from None
     *layers, last = [numbered[depth] for depth in sorted(numbered)]
-    return name_groups(
-        grain,
-        layers,
-        neck=[parameter for parameter in last if not parameter.startswith(heads)],
-        head=[parameter for parameter in last if parameter.startswith(heads)],
-    )
+    neck = [parameter for parameter in last if not parameter.startswith(heads)]
+    head = [parameter for parameter in last if parameter.startswith(heads)]
+    if not head:
+        raise UserError(f"model.name: {name} has no classifier of its own; choose another network")
+    return name_groups(grain, layers, neck, head)

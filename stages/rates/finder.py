@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SMOOTHING = 0.9  # share of the past in the smoothed loss; fastai's 0.98 is for losses of ever other batches
+SMOOTHED_OVER = 0.3  # decades of rates after which the smoothed loss has forgotten all but a third of a loss
 BURST = 4  # times the lowest smoothed loss
 DECADES = 1.0  # of rates, over which a slope is taken
 
@@ -22,7 +22,7 @@ class Trial:
     Attributes:
         rate: at which the step was taken.
         loss: before the step, in nats.
-        smoothed: exponential average of the losses so far, freed of its start at 0.
+        smoothed: exponential average of the losses so far.
     """
 
     rate: float
@@ -42,14 +42,14 @@ def range_test(take_step: Callable[[float], float], rates: Iterable[float]) -> I
         take_step: trains for one step at a rate, and gives the loss before it, of the same samples each time.
         rates: growing.
     """
-    average, lowest = 0.0, math.inf
-    for step, rate in enumerate(rates, start=1):
+    smoothed, lowest, before = math.nan, math.inf, math.nan
+    for rate in rates:
         loss = take_step(rate)
-        average = SMOOTHING * average + (1 - SMOOTHING) * loss
-        smoothed = average / (1 - SMOOTHING**step)
+        past = 0.0 if math.isnan(before) else math.exp(-math.log10(rate / before) / SMOOTHED_OVER)
+        smoothed = past * smoothed + (1 - past) * loss if past else loss
         if not smoothed < BURST * lowest:  # what is not a number is not below either
             return
-        lowest = min(lowest, smoothed)
+        lowest, before = min(lowest, smoothed), rate
         yield Trial(rate, loss, smoothed)
 
 
@@ -60,7 +60,7 @@ def suggest_rate(trials: Sequence[Trial]) -> float | None:
     no single step decides. The steepest slope is what Smith's test is commonly read by (fastai's `steep`).
 
     Returns:
-        None where the loss never falls, or the test is shorter than such a line.
+        None where the loss does not fall over so many decades.
     """
     falling = trials[: 1 + min(range(len(trials)), key=lambda step: trials[step].smoothed, default=-1)]
     logs = np.array([math.log10(trial.rate) for trial in falling])

@@ -1,6 +1,7 @@
 """From layer groups and their rates to an optimizer of torch."""
 
 from collections.abc import Callable, Sequence
+from fnmatch import fnmatch
 from typing import Any
 
 from torch import nn, optim
@@ -52,10 +53,15 @@ def undecayed(network: nn.Module) -> set[str]:
     """Name the parameters that `decay_biases_and_norms: false` keeps from decay.
 
     They are those of one dimension, as in timm's `param_groups_weight_decay`, and those that the network itself
-    exempts, such as position embeddings.
+    exempts by name or pattern, such as position embeddings.
     """
     exempt: Callable[[], set[str]] = getattr(network, "no_weight_decay", set)
-    return {name for name, parameter in network.named_parameters() if parameter.ndim <= 1} | set(exempt())
+    patterns = exempt()
+    return {
+        name
+        for name, parameter in network.named_parameters()
+        if parameter.ndim <= 1 or any(fnmatch(name, pattern) for pattern in patterns)
+    }
 
 
 def build_optimizer(knobs: Optimizer, entries: ParameterGroups, learning: Sequence[str]) -> optim.Optimizer:

@@ -43,7 +43,7 @@ def plan_policy(policy: Policy, groups: Sequence[str], place: str = "lr") -> Pla
     Raises:
         UserError: the policy names a layer group that the network does not have, or nothing learns in the first epoch.
     """
-    unknown = [group for group in policy.groups if group not in groups]
+    unknown = [group for group in policy.groups or {} if group not in groups]
     if unknown:
         known = ", ".join(groups)
         raise UserError(f"{place}.groups: the network has no layer group {' or '.join(unknown)}; it has {known}")
@@ -67,7 +67,8 @@ def learning_rates(policy: Policy, groups: Sequence[str]) -> dict[str, float]:
     stem_to_head = [group for group in groups if group != "neck"]
     depth = len(stem_to_head) - 1
     below_head = {group: depth - position for position, group in enumerate(stem_to_head)} | {"neck": 0}
-    return {group: policy.groups.get(group, way(policy, group, below_head[group], depth)) for group in groups}
+    single = policy.groups or {}
+    return {group: single.get(group, way(policy, group, below_head[group], depth)) for group in groups}
 
 
 def first_epochs(policy: Policy, groups: Sequence[str]) -> dict[str, int]:
@@ -92,6 +93,11 @@ def learning(plan: Plan, epoch: int) -> list[str]:
 def phases(plan: Plan, epochs: int) -> list[int]:
     """Give the epochs in which other layer groups learn than in the one before; the first is 1."""
     return [1] + [epoch for epoch in range(2, epochs + 1) if learning(plan, epoch) != learning(plan, epoch - 1)]
+
+
+def rates_reached(plan: Plan, epochs: int) -> dict[str, float]:
+    """Give each layer group's rate; 0 to those that the last epoch still finds frozen."""
+    return {group: entry.rate if entry.learns(epochs) else 0.0 for group, entry in plan.items()}
 
 
 def in_words(plan: Plan) -> str:

@@ -7,6 +7,8 @@ from stages.errors import UserError
 from stages.params import Schedule
 from stages.rates.policies import Plan
 
+FEWEST_OF_A_CYCLE = 4  # steps
+
 
 def scales(schedule: Schedule, epochs: int, steps_per_epoch: int) -> list[float]:
     """Give the scale of every step, from the first of the first epoch to the last of the last.
@@ -20,15 +22,20 @@ def scales(schedule: Schedule, epochs: int, steps_per_epoch: int) -> list[float]
         steps_per_epoch: optimizer steps in each.
 
     Raises:
-        UserError: the warm-up takes the whole training.
+        UserError: the warm-up takes the whole training, or the training is too short for a cycle.
     """
     total = epochs * steps_per_epoch
     unit = steps_per_epoch if schedule.warmup_unit == "epochs" else 1
-    warmup = round(schedule.warmup * unit)
+    warmup = math.ceil(schedule.warmup * unit - 1e-9)  # of a part of a step, the whole
     if warmup >= total:
         raise UserError(
             f"schedule.warmup: {schedule.warmup:g} {schedule.warmup_unit} are no less than the whole training "
             f"({epochs} epochs of {steps_per_epoch} steps); set fewer"
+        )
+    if schedule.name == "one_cycle" and total < FEWEST_OF_A_CYCLE:
+        raise UserError(
+            f"schedule.name: one_cycle needs {FEWEST_OF_A_CYCLE} steps to rise and to fall, and this training has "
+            f"{total}; set constant"
         )
     rising = [(step + 1) / warmup for step in range(warmup)]
     shape = SCHEDULES[schedule.name]

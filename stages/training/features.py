@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from stages.data.batches import Samples
 from stages.models.compute import Compute
@@ -32,10 +33,10 @@ class Head:
 def head_on_features(
     network: Network, samples: dict[Part, Samples], train: Train, compute: Compute
 ) -> tuple[Head, dict[Part, Samples]] | None:
-    """Give the head alone, and samples that hold features in the place of pixels, where that changes nothing.
+    """Give the head alone, and samples that hold features in the place of pixels, where that changes rounding at most.
 
-    It changes something, and the answer is None, where more than the head learns, where images are augmented or
-    frozen BatchNorm moves, and where anything but the head's own dropout is drawn anew at each pass.
+    It changes more, and the answer is None, where more than the head learns, where images are augmented or frozen
+    BatchNorm moves, and where anything but the head's own dropout is drawn anew at each pass.
 
     Args:
         network: with its frozen parameters marked.
@@ -45,7 +46,7 @@ def head_on_features(
     """
     head = network.groups["head"]
     learning = {name for name, parameter in network.module.named_parameters() if parameter.requires_grad}
-    if learning != set(head) or train.augment or train.frozen_batchnorm == "update":
+    if learning != set(head) or train.augment or _batchnorm_moves(network.module, train):
         return None
     layers = {name.rpartition(".")[0] for name in head}
     if len(layers) > 1:
@@ -55,6 +56,12 @@ def head_on_features(
         return None
     network.module.eval()
     return end, {part: _with_features(network, end, images, compute) for part, images in samples.items()}
+
+
+def _batchnorm_moves(module: nn.Module, train: Train) -> bool:
+    """Whether running statistics of frozen layers are asked to move, and there are any."""
+    asked = train.frozen_batchnorm == "update" and train.batchnorm == "update"
+    return asked and any(isinstance(part, _BatchNorm) for part in module.modules())
 
 
 def _end_of(module: nn.Module, head: str) -> nn.Module:

@@ -181,3 +181,15 @@ def test_a_network_whose_layers_timm_does_not_describe_has_one_line():
 def test_the_packaged_weights_are_known_to_timm():
     for package in PACKAGES.values():
         assert timm.is_model(package.network)
+
+
+@pytest.mark.parametrize(
+    ("library", "name", "says"),
+    [
+        ("torchvision", "inception_v3", "model.name: inception_v3 has auxiliary heads, which cannot be trained here"),
+        ("timm", "rdnet_tiny", "model.layer_groups: timm does not know the stages of rdnet_tiny; set blocks"),
+    ],
+)
+def test_networks_that_cannot_be_taken_have_one_line(library, name, says):
+    with pytest.raises(UserError, match=says):
+        empty_network(library, name, 2)

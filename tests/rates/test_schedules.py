@@ -83,6 +83,16 @@ def test_a_warm_up_as_long_as_the_training_has_one_line():
         scales(schedule("cosine", warmup=60.0, warmup_unit="steps"), EPOCHS, STEPS)
 
 
+def test_a_warm_up_of_a_part_of_a_step_takes_the_whole_step():
+    warmed = scales(schedule("constant", warmup=0.12), EPOCHS, STEPS)
+    assert warmed[:3] == [0.5, 1, 1]
+
+
+def test_a_training_too_short_for_a_cycle_has_one_line():
+    with pytest.raises(UserError, match=r"^schedule.name: one_cycle needs 4 steps to rise and to fall, .* has 3"):
+        scales(schedule("one_cycle"), epochs=1, steps_per_epoch=3)
+
+
 @given(
     name=st.sampled_from(sorted(FORMULAS)),
     epochs=st.integers(1, 12),
@@ -91,7 +101,7 @@ def test_a_warm_up_as_long_as_the_training_has_one_line():
 )
 def test_every_scale_lies_between_nothing_and_one(name, epochs, steps, share):
     warmup = 0.0 if name == "one_cycle" else share * epochs
-    if round(warmup * steps) < epochs * steps:
+    if math.ceil(warmup * steps) < epochs * steps and (name != "one_cycle" or epochs * steps >= 4):
         given_scales = scales(schedule(name, warmup=warmup), epochs, steps)
         assert len(given_scales) == epochs * steps
         assert all(0 < scale <= 1 for scale in given_scales)

@@ -112,6 +112,12 @@ def test_features_that_would_change_are_not_kept(params, samples, changes):
     assert head_on_features(network, samples, train, set_up_compute(params.train)) is None
 
 
+def test_statistics_that_batchnorm_freeze_holds_still_do_not_matter(params, samples):
+    network = frozen("timm", "resnet18", params)
+    train = params.train.model_copy(update={"frozen_batchnorm": "update", "batchnorm": "freeze"})
+    assert head_on_features(network, samples, train, set_up_compute(params.train))
+
+
 def test_more_than_the_head_cannot_learn_on_features(params, samples):
     network = frozen("timm", "resnet18", params)
     freeze_all_but(network.module, [*network.groups["stage4"], *network.groups["head"]])
