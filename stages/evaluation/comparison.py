@@ -1,5 +1,6 @@
 """The arms side by side: each over its replicates, and the difference, paired by seed."""
 
+from collections.abc import Callable
 from typing import Any
 
 from stages.params import Goal
@@ -27,15 +28,15 @@ def judge_goal(goal: Goal, mean: Figures, replicates: list[Figures]) -> dict[str
         mean: the figures of one arm, over its replicates.
         replicates: the figures of each.
     """
-
-    def met(figures: Figures) -> dict[str, bool]:
-        return {
-            "val_accuracy_met": figures["val_accuracy"] > goal.val_accuracy_above,
-            "train_accuracy_met": figures["train_accuracy"] < goal.train_accuracy_below,
-        }
-
+    halves: dict[str, Callable[[Figures], bool]] = {
+        "val_accuracy": lambda figures: figures["val_accuracy"] > goal.val_accuracy_above,
+        "train_accuracy": lambda figures: figures["train_accuracy"] < goal.train_accuracy_below,
+    }
     return {
-        "met": all(met(mean).values()),
-        **met(mean),
-        "replicates_met": sum(all(met(figures).values()) for figures in replicates),
+        "met": all(half(mean) for half in halves.values()),
+        "replicates_met": sum(all(half(figures) for half in halves.values()) for figures in replicates),
+        **{
+            figure: {"value": mean[figure], "met": half(mean), "replicates_met": sum(map(half, replicates))}
+            for figure, half in halves.items()
+        },
     }

@@ -1,0 +1,81 @@
+"""How much the features of each layer group changed: linear centred kernel alignment."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from stages.evaluation.features import caught_outputs
+from stages.models.compute import Compute
+from stages.models.network import Network
+
+Sums = dict[str, Tensor]
+
+
+def feature_similarity(
+    before: Network, after: Network, batches: Iterable[Tensor], compute: Compute
+) -> dict[str, float]:
+    """Give the similarity of every layer group's features of images in two states of one network.
+
+    Args:
+        before: with its first weights.
+        after: trained; the same layer groups.
+        batches: uint8 pixels, four images or more in each.
+        compute: device and precision.
+    """
+    sums: Sums = {group: torch.zeros(3, dtype=torch.float64) for group in before.groups}
+    for network in (before, after):
+        network.module.to(compute.device).eval()
+    with (
+        torch.inference_mode(),
+        compute.autocast(),
+        caught_outputs(before.module, before.groups) as first,
+        caught_outputs(after.module, after.groups) as second,
+    ):
+        for pixels in batches:
+            before.logits(pixels)
+            after.logits(pixels)
+            for group in sums:
+                sums[group] += alignments(gram(first[group]), gram(second[group])).cpu()
+    return {group: similarity(sum_of_group) for group, sum_of_group in sums.items()}
+
+
+def linear_cka(batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Give the similarity of two representations of the same samples: 1 the same up to rotation and scale, 0 unrelated.
+
+    Linear CKA (Kornblith et al. 2019, arXiv:1905.00414) with the unbiased estimator of HSIC, summed over batches so
+    that no more than a batch of features is held (Nguyen, Raghu and Kornblith 2021, arXiv:2010.15327).
+
+    Args:
+        batches: pairs of features (samples of a batch, anything), of four samples or more.
+    """
+    return similarity(torch.stack([alignments(gram(one), gram(other)) for one, other in batches]).sum(0))
+
+
+def similarity(sums: Tensor) -> float:
+    """Give CKA from what `alignments` adds up to; 0 where one of the two does not vary with the samples."""
+    cross, one, other = sums.tolist()
+    return float(cross / math.sqrt(one * other)) if one > 0 and other > 0 else 0.0
+
+
+def gram(features: Tensor) -> Tensor:
+    """Give the inner products (samples, samples) of features (samples, anything), float64.
+
+    They are centred first: HSIC does not change by it, but the digits of small differences are kept.
+    """
+    flat = features.flatten(1).double()
+    flat = flat - flat.mean(0)
+    return flat @ flat.T
+
+
+def alignments(one: Tensor, other: Tensor) -> Tensor:
+    """Give the unbiased HSIC of two Gram matrices with each other, and of each with itself (Song et al., JMLR 13)."""
+    return torch.stack([_hsic(one, other), _hsic(one, one), _hsic(other, other)])
+
+
+def _hsic(one: Tensor, other: Tensor) -> Tensor:
+    n = len(one)
+    one, other = (matrix - torch.diag(matrix.diag()) for matrix in (one, other))
+    together = (one * other).sum() + one.sum() * other.sum() / ((n - 1) * (n - 2))
+    return (together - 2 * (one @ other).sum() / (n - 2)) / (n * (n - 3))

@@ -1,0 +1,139 @@
+"""The evidence is itself tested: against reference implementations, and by experiments simulated with a known truth."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+
+from stages.evaluation.evidence import Interval, crossed_interval, judge, mcnemar, mean_squares, seeds_interval
+
+TRIALS = 400
+
+
+def experiment(random, seeds=3, samples=500, accuracy=0.85, seed_luck=0.05, sample_luck=0.5, effect=0.0):
+    """Give (seeds, samples) of differential − baseline in being right, of arms that differ by `effect` in difficulty.
+
+    Samples are easy or hard, in common and for each arm; each replicate of each arm is lucky or not.
+    """
+    common = random.normal(0, 1.5, samples)
+    right = []
+    for shift in (0.0, effect):
+        of_arm = random.normal(0, sample_luck, samples)
+        luck = random.normal(0, seed_luck, (seeds, 1))
+        spread = np.sqrt(1 + 1.5**2 + sample_luck**2 + seed_luck**2)
+        ease = stats.norm.ppf(accuracy) * spread + shift + common + of_arm + luck
+        right.append(ease + random.normal(0, 1, (seeds, samples)) > 0)
+    return right[1].astype(float) - right[0]
+
+
+def true_difference(effect, accuracy=0.85, seed_luck=0.05, sample_luck=0.5):
+    spread = np.sqrt(1 + 1.5**2 + sample_luck**2 + seed_luck**2)
+    return stats.norm.cdf(stats.norm.ppf(accuracy) + effect / spread) - accuracy
+
+
+def at_least(rate, trials=TRIALS):
+    """The fewest hits in so many trials that chance gives 999 times in a thousand at that rate."""
+    return stats.binom.ppf(0.001, trials, rate)
+
+
+CONDITIONS = [
+    {"seeds": 3, "seed_luck": 0.0, "sample_luck": 0.0},
+    {"seeds": 3, "seed_luck": 0.05, "sample_luck": 0.5},
+    {"seeds": 3, "seed_luck": 0.2, "sample_luck": 0.5},
+    {"seeds": 5, "seed_luck": 0.05, "sample_luck": 1.0},
+    {"seeds": 2, "seed_luck": 0.1, "sample_luck": 0.5},
+]
+
+
+@pytest.mark.parametrize("conditions", CONDITIONS)
+@pytest.mark.parametrize("effect", [0.0, 0.4])
+def test_intervals_cover_the_true_difference_in_95_of_100_experiments(conditions, effect):
+    random = np.random.default_rng(1)
+    luck = {key: value for key, value in conditions.items() if key != "seeds"}
+    true = true_difference(effect, **luck)
+    intervals = [crossed_interval(experiment(random, effect=effect, **conditions)) for _ in range(TRIALS)]
+    covered = sum(interval.low <= true <= interval.high for interval in intervals)
+    assert covered >= at_least(0.95)
+
+
+@pytest.mark.parametrize("conditions", CONDITIONS)
+def test_two_equal_arms_are_told_apart_in_at_most_5_of_100_experiments(conditions):
+    """An A/A test: the same arm against itself, with other luck."""
+    random = np.random.default_rng(2)
+    verdicts = [judge(crossed_interval(experiment(random, **conditions))) for _ in range(TRIALS)]
+    assert verdicts.count("no difference shown") >= at_least(0.95)
+
+
+def test_the_percentile_bootstrap_over_three_seeds_would_tell_equal_arms_apart_too_often():
+    """Why the interval is not simply bootstrapped."""
+    random = np.random.default_rng(3)
+    told_apart = 0
+    for _ in range(100):
+        by_seed = experiment(random, seed_luck=0.2).mean(1)
+        means = random.choice(by_seed, (300, 3)).mean(1)
+        low, high = np.quantile(means, [0.025, 0.975])
+        told_apart += not low <= 0 <= high
+    assert told_apart > 15
+
+
+def test_a_difference_of_the_claimed_size_is_shown_with_about_the_claimed_power():
+    random = np.random.default_rng(4)
+    conditions = {"seeds": 5, "seed_luck": 0.05, "sample_luck": 0.5}
+    claimed = np.median([crossed_interval(experiment(random, **conditions)).smallest_shown for _ in range(100)])
+    effects = np.linspace(0, 2, 400)
+    luck = {key: value for key, value in conditions.items() if key != "seeds"}
+    effect = effects[np.argmin(np.abs(true_difference(effects, **luck) - claimed))]
+    verdicts = [judge(crossed_interval(experiment(random, effect=effect, **conditions))) for _ in range(TRIALS)]
+    assert 0.7 < verdicts.count("better") / TRIALS < 0.95
+    assert "worse" not in verdicts
+
+
+def test_one_replicate_says_nothing_of_the_chance_between_seeds():
+    alone = crossed_interval(np.ones((1, 50)))
+    assert alone == Interval(1.0, None, None, None)
+    assert judge(alone) == "no difference shown"
+    assert seeds_interval(np.array([0.1])).low is None
+
+
+def test_the_verdict_is_a_matter_of_the_interval_alone():
+    assert judge(Interval(0.2, 0.1, 0.3, 0.1)) == "better"
+    assert judge(Interval(-0.2, -0.3, -0.1, 0.1)) == "worse"
+    assert judge(Interval(0.2, 0.0, 0.4, 0.1)) == "no difference shown"
+
+
+def test_where_all_agree_the_interval_is_a_point():
+    assert crossed_interval(np.zeros((3, 50))) == Interval(0.0, 0.0, 0.0, 0.0)
+
+
+def test_mean_squares_are_those_worked_by_hand():
+    """Two seeds, three samples: rows 1 2 6 and 3 4 2. Means of rows 3 and 3, of columns 2, 3, 4; in all 3."""
+    between_seeds, between_samples, residual = mean_squares(np.array([[1.0, 2, 6], [3, 4, 2]]))
+    assert between_seeds == 0
+    assert between_samples == 2 * (1 + 0 + 1) / 2
+    assert residual == (1 + 1 + 4) * 2 / 2
+
+
+@given(shift=st.floats(-3, 3))
+@settings(max_examples=20)
+def test_turning_the_arms_round_turns_the_interval_round(shift):
+    differences = np.random.default_rng(5).normal(shift, 1, (3, 40))
+    one, other = crossed_interval(differences), crossed_interval(-differences)
+    assert (one.low, one.high, one.smallest_shown) == pytest.approx((-other.high, -other.low, other.smallest_shown))
+
+
+def test_an_interval_over_seeds_is_students():
+    differences = np.array([0.1, 0.3, 0.2])
+    interval = seeds_interval(differences)
+    expected = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+    assert (interval.low, interval.high) == pytest.approx(tuple(expected))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=200))
+def test_mcnemar_is_statsmodels_exact_one(pairs):
+    baseline, differential = (np.array(arm) for arm in zip(*pairs, strict=True))
+    ours = mcnemar(baseline, differential)
+    table = [[(a & b).sum() for b in (differential, ~differential)] for a in (baseline, ~baseline)]
+    assert ours["p_value"] == pytest.approx(statsmodels_mcnemar(table, exact=True).pvalue)
+    assert (ours["only_baseline_right"], ours["only_differential_right"]) == (table[0][1], table[1][0])
