@@ -4,10 +4,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup repro compare test lint format benchmark clean
+.PHONY: help setup repro compare test lint format benchmark screenshots clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 20
 
 setup: $(VENV)/ready ## Make .venv with the pinned requirements
 
@@ -42,6 +42,9 @@ format: setup ## Put the code into its one format
 
 benchmark: setup ## Measure the speed of training against the bare network
 	python -m benchmarks.training_speed
+
+screenshots: setup ## Photograph the report page for the README (needs Chromium)
+	python docs/screenshots.py
 
 clean: ## Remove .venv; data, models and DVC's cache stay
 	rm -rf $(VENV)

@@ -1,20 +1,57 @@
 """Write one self-contained page for people, report/index.html, and the README's picture, metrics/curves.svg.
 
-It holds the verdict, the result table, the learning curves of both arms, their rates and how far each layer group
-moved, the confusion matrices, and the parameters. It opens from disk and asks the network for nothing.
+The page answers first and explains after: the verdict, the goal, the curves, the rates and what they did to each layer
+group, where the arms err and disagree, all numbers, and what it was made from. It opens from disk, asks the network
+for nothing, and shows its charts also where scripts are switched off.
 """
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
+from stages.data.store import open_prepared
 from stages.errors import UserError, run
 from stages.files import write_text
 from stages.params import ARMS, load_params
-from stages.reporting.figures import as_svg, confusion_matrix, group_marks, learning_curves, rate_curves
-from stages.reporting.results import METRICS, PAGE, averaged_over, load_results, result_table, verdict
+from stages.reporting import results as told
+from stages.reporting.disagreements import find_disagreements
+from stages.reporting.figures import (
+    Chart,
+    as_specification,
+    as_svg,
+    confusion_matrix,
+    group_marks,
+    learning_curves,
+    rate_curves,
+    reliability_diagram,
+    side_by_side,
+)
+from stages.reporting.provenance import provenance
+from stages.reporting.results import METRICS, PAGE, load_results
+
+HEIGHT = 240  # pixels, of a chart
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart twice: as a picture that is always there, and as what a script makes of it."""
+
+    svg: Markup
+    specification: Markup
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, what to know, and charts."""
+
+    title: str
+    words: str
+    pictures: list[Picture]
 
 
 def main() -> None:
@@ -22,36 +59,44 @@ def main() -> None:
     argparse.ArgumentParser(prog="python -m stages.report", description=__doc__).parse_args()
     results = load_results()
     curves = {arm: _read_csv(METRICS / f"{arm}_curves.csv") for arm in ARMS}
+    steps = {arm: _read_csv(METRICS / f"{arm}_rates.csv") for arm in ARMS}
     predictions = {arm: _read_csv(METRICS / f"{arm}_predictions.csv") for arm in ARMS}
     classes = [name for name in results.prepare["val"] if name != "all"]
     rates = {arm: results.training[arm]["learning_rates"] for arm in ARMS}
-    per_step = {arm: _read_csv(METRICS / f"{arm}_rates.csv") for arm in ARMS}
     moved = {arm: results.evaluation["movement"][arm]["mean"] for arm in ARMS}
+    alike = {arm: results.evaluation["similarity"][arm]["mean"] for arm in ARMS}
 
-    pictures = {figure: as_svg(learning_curves(curves, figure)) for figure in ("accuracy", "loss")}
-    figures = [
-        {
-            "title": "Learning curves",
-            "words": "The line is the mean over the seeds, the band runs from the lowest seed to the highest.",
-            "svgs": list(pictures.values()),
-        },
-        {
-            "title": "Learning rates",
-            "words": "Of each layer group from input to head, then step by step as the schedule scales them, on a "
-            "logarithmic axis. What is frozen has no mark and no line.",
-            "svgs": [as_svg(group_marks(rates, "learning rate")), as_svg(rate_curves(per_step))],
-        },
-        {
-            "title": "How far each layer group moved",
-            "words": "L2 norm of the change of its weights over that of its first weights, mean over the seeds, "
-            "on a logarithmic axis.",
-            "svgs": [as_svg(group_marks(moved, "relative movement"))],
-        },
-        {
-            "title": "Confusion on validation",
-            "words": "Share of each actual class, over all seeds.",
-            "svgs": [as_svg(confusion_matrix(predictions[arm], classes, arm)) for arm in ARMS],
-        },
+    sections = [
+        section(
+            "Learning curves",
+            "The line is the mean over the seeds, the band runs from the lowest seed to the highest. Training figures "
+            "are counted while the network learns, as the story counts them.",
+            [learning_curves(curves, part, figure) for figure in ("accuracy", "loss") for part in ("train", "val")],
+        ),
+        section(
+            "Learning rates",
+            "Of each layer group from input to head, then step by step as the schedule scales them. What is frozen has "
+            "no mark and no line.",
+            [group_marks(rates, "learning rate"), *(rate_curves(steps[arm], arm) for arm in ARMS)],
+        ),
+        section(
+            "How far each layer group moved",
+            "First the weights: L2 norm of their change over that of the first weights. Then what they make of "
+            "validation images: linear CKA of the features before and after training; 1 means the same up to rotation "
+            "and scale. Means over the seeds.",
+            [group_marks(moved, "relative movement"), group_marks(alike, "similarity (CKA)", logarithmic=False)],
+        ),
+        section(
+            "Confusion on validation",
+            "Share of the images of each actual class, over all seeds.",
+            [confusion_matrix(predictions[arm], classes, arm) for arm in ARMS],
+        ),
+        section(
+            "Reliability on validation",
+            "How often an arm is right where it is so sure. On the dashed line it would be right as often as it says; "
+            "below, it is too sure.",
+            [reliability_diagram(_read_csv(METRICS / "reliability.csv"))],
+        ),
     ]
     page = Environment(
         loader=PackageLoader("stages.reporting", "."), autoescape=True, undefined=StrictUndefined
@@ -60,19 +105,64 @@ def main() -> None:
     write_text(
         PAGE,
         page.render(
-            verdict=verdict(results),
-            averaged_over=averaged_over(results),
+            verdict=told.verdict(results),
+            goal=told.goal_sentence(results),
+            goal_rows=told.goal_table(results),
+            arms=ARMS,
             columns=[*ARMS, "difference"],
-            rows=result_table(results),
-            figures=figures,
-            images=counts["images"],
-            image_size=counts["image_size"],
-            parts=", ".join(f"{counts[part]['all']} {part}" for part in ("train", "val", "test")),
+            sections=sections,
+            disagreements=find_disagreements(predictions, open_prepared()),
+            averaged_over=told.averaged_over(results),
+            rows=told.result_table(results),
+            mcnemar=told.mcnemar_table(results),
+            by_class=_by_class(_read_csv(METRICS / "per_class.csv")),
+            made_from={
+                "images": f"{counts['images']} at {counts['image_size']} pixels: "
+                + ", ".join(f"{counts[part]['all']} {part}" for part in ("train", "val", "test")),
+                **provenance(),
+            },
             params=pd.json_normalize(load_params().model_dump(exclude={"review"})).iloc[0].to_dict(),
+            script=Markup(
+                vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
+            ),
+            height=HEIGHT,
         ),
     )
-    write_text(METRICS / "curves.svg", pictures["accuracy"])
+    accuracy = [learning_curves(curves, part, "accuracy") for part in ("train", "val")]
+    write_text(METRICS / "curves.svg", as_svg(side_by_side(accuracy)))
+    print(told.verdict(results))
     print(f"wrote {PAGE}")
+
+
+def section(title: str, words: str, charts: list[Chart]) -> Section:
+    """Draw the charts of a section."""
+    return Section(
+        title,
+        words,
+        [
+            Picture(
+                svg=Markup(as_svg(chart.properties(width=320, height=HEIGHT))),
+                specification=Markup(as_specification(chart, HEIGHT)),
+            )
+            for chart in charts
+        ],
+    )
+
+
+def _by_class(table: pd.DataFrame) -> list[dict[str, str]]:
+    """Give precision, recall and F1 on test, mean over the seeds, a row for each class and arm."""
+    figures = ["precision", "recall", "f1"]
+    tested = table[table["part"] == "test"]
+    means = tested.groupby(["class", "arm", "samples"], sort=False)[figures].mean().reset_index()
+    return [
+        {
+            "class": str(row["class"]),
+            "arm": row["arm"],
+            "samples": f"{row['samples']:,}",
+            **{figure: f"{100 * row[figure]:.1f} %" for figure in figures},
+        }
+        for row in means.sort_values(["class", "arm"], kind="stable").to_dict("records")
+    ]
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

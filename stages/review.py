@@ -1,7 +1,8 @@
-"""Put the metrics of one arm where a reviewer compares them.
+"""Put the metrics of one arm where a reviewer compares them; or tell a reviewer what a change changed.
 
-Writes metrics/review.json: the means over the replicates of the arm that `review.arm` names, and nothing else, so
-that `dvc metrics diff` between two commits or experiments shows one arm against another.
+Without options, as a stage: writes metrics/review.json, the means over the replicates of the arm that `review.arm`
+names, and nothing else, so that `dvc metrics diff` between two commits or experiments shows one arm against another.
+With --against REV: prints, as Markdown, the verdict, the goal, and the metrics and parameters that differ from REV.
 """
 
 import argparse
@@ -12,17 +13,31 @@ from stages.files import read_json, write_json
 from stages.params import load_params
 
 METRICS = Path("metrics")
+REVIEWED = METRICS / "review.json"
 
 
 def main() -> None:
-    """Write the review metrics."""
-    argparse.ArgumentParser(prog="python -m stages.review", description=__doc__).parse_args()
+    """Write the review metrics, or print the review."""
+    parser = argparse.ArgumentParser(prog="python -m stages.review", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--against", metavar="REV", help="a commit, branch, tag or experiment to compare with")
+    revision = parser.parse_args().against
+    if revision is None:
+        write_review_metrics()
+    else:
+        from stages.reporting.changes import review_against  # which the stage itself does not need
+
+        print(review_against(revision))
+
+
+def write_review_metrics() -> None:
+    """Write the metrics of the arm under review."""
     arm = load_params().review.arm
     training = read_json(METRICS / f"{arm}.json")
     evaluation = read_json(METRICS / "evaluation.json")
 
     write_json(
-        METRICS / "review.json",
+        REVIEWED,
         {
             **training["mean"],
             **{f"test_{figure}": value for figure, value in evaluation["test"][arm]["mean"].items()},

@@ -6,9 +6,9 @@ import json
 from rich.console import Console
 from rich.table import Table
 
-from stages.errors import run
+from stages.errors import UserError, run
 from stages.params import ARMS
-from stages.reporting.results import PAGE, Results, averaged_over, load_results, result_table, verdict
+from stages.reporting.results import PAGE, Results, averaged_over, goal_sentence, load_results, result_table, verdict
 
 
 def main() -> None:
@@ -17,6 +17,9 @@ def main() -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print the figures behind the table as one JSON object")
     form.add_argument("--markdown", action="store_true", help="print the table as Markdown, for a README or a review")
+    parser.add_argument(
+        "--fail-unless-goal", action="store_true", help="end with code 1 where the differential arm misses the goal"
+    )
     options = parser.parse_args()
     results = load_results()
 
@@ -26,6 +29,8 @@ def main() -> None:
         print(as_markdown(results))
     else:
         print_for_people(results)
+    if options.fail_unless_goal and not results.evaluation["goal"]["differential"]["met"]:
+        raise UserError(f"goal: {goal_sentence(results)}")
 
 
 def as_markdown(results: Results) -> str:
@@ -37,8 +42,9 @@ def as_markdown(results: Results) -> str:
 
 
 def print_for_people(results: Results) -> None:
-    """Print the table, the verdict, and where the page is."""
+    """Print the verdict, the table, and where the page is."""
     console = Console()
+    console.print(verdict(results), soft_wrap=True, highlight=False, style="bold")
     table = Table(title=averaged_over(results), title_justify="left")
     table.add_column("")
     for column in (*ARMS, "difference"):
@@ -46,7 +52,7 @@ def print_for_people(results: Results) -> None:
     for row in result_table(results):
         table.add_row(row["figure"], *(_coloured(row[column]) for column in (*ARMS, "difference")))
     console.print(table)
-    console.print(verdict(results), soft_wrap=True)
+    console.print(goal_sentence(results), soft_wrap=True, highlight=False)
     if PAGE.exists():
         console.print(f"The whole report: {PAGE}", soft_wrap=True)
 

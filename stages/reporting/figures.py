@@ -1,6 +1,7 @@
-"""Charts in Vega-Lite, the language of DVC's own plots, as SVG that needs neither script nor network."""
+"""Charts in Vega-Lite, the language of DVC's own plots. Every one is a single view, so that it fits any width."""
 
-from typing import Any
+import json
+from typing import Any, TypeAlias
 
 import altair as alt
 import pandas as pd
@@ -12,89 +13,94 @@ from stages.params import ARMS, Arm
 COLOURS: dict[Arm, str] = {"baseline": "#0072B2", "differential": "#D55E00"}
 COLOUR = alt.Color(
     "arm:N",
+    title=None,
     scale=alt.Scale(domain=list(COLOURS), range=list(COLOURS.values())),
-    legend=alt.Legend(symbolOpacity=1),
+    legend=alt.Legend(orient="top", symbolOpacity=1),
 )
+SHAPE = alt.Shape("arm:N", title=None, scale=alt.Scale(domain=list(ARMS)))
 PART_NAMES = {"train": "training", "val": "validation"}
+Chart: TypeAlias = Any  # one of altair's charts, which share no typed base
 
 
-def learning_curves(curves: dict[Arm, pd.DataFrame], figure: str) -> alt.Chart:
-    """Draw `accuracy` or `loss` over the epochs, training beside validation.
+def learning_curves(curves: dict[Arm, pd.DataFrame], part: str, figure: str) -> Chart:
+    """Draw `accuracy` or `loss` of a part over the epochs.
 
     A line stands for the mean over the seeds, a band runs from the lowest seed to the highest.
 
     Args:
         curves: arm -> content of metrics/ARM_curves.csv.
+        part: `train` or `val`.
         figure: which figure.
     """
     long = pd.concat(
-        pd.DataFrame({"arm": arm, "part": PART_NAMES[part], "epoch": table["epoch"], figure: table[f"{part}_{figure}"]})
+        pd.DataFrame({"arm": arm, "seed": table["seed"], "epoch": table["epoch"], figure: table[f"{part}_{figure}"]})
         for arm, table in curves.items()
-        for part in PART_NAMES
     )
-    base = alt.Chart(long).encode(
+    summary = long.groupby(["arm", "epoch"])[figure].agg(["mean", "min", "max"]).reset_index()
+    style = "%" if figure == "accuracy" else ".3f"
+    base = alt.Chart(summary, title=f"{PART_NAMES[part]} {figure}").encode(
         x=alt.X("epoch:Q", axis=alt.Axis(values=sorted(long["epoch"].unique()), format="d", labelOverlap=True)),
         color=COLOUR,
+        tooltip=[
+            "arm",
+            "epoch",
+            *(alt.Tooltip(name, format=".1%" if figure == "accuracy" else ".3f") for name in ("mean", "min", "max")),
+        ],
     )
-    axis = alt.Axis(format="%") if figure == "accuracy" else alt.Axis()
-    scale = alt.Scale(zero=False)
-    band = base.mark_area(opacity=0.2).encode(
-        y=alt.Y(f"min({figure}):Q", title=figure, axis=axis, scale=scale), y2=f"max({figure}):Q"
-    )
-    line = base.mark_line(point=True).encode(y=alt.Y(f"mean({figure}):Q", title=figure, axis=axis, scale=scale))
-    return _styled(
-        (band + line)
-        .properties(width=260, height=220)
-        .facet(column=alt.Column("part:N", title=None, sort=["training"]))
-    )
+    scale, axis = alt.Scale(zero=False), alt.Axis(format=style)
+    band = base.mark_area(opacity=0.2).encode(y=alt.Y("min:Q", title=figure, scale=scale, axis=axis), y2="max:Q")
+    line = base.mark_line(point=True).encode(y=alt.Y("mean:Q", title=figure, scale=scale, axis=axis), shape=SHAPE)
+    return band + line
 
 
-def group_marks(figures: dict[Arm, dict[str, float]], title: str) -> alt.Chart:
-    """Draw one figure of every layer group, the arms side by side, from input to head, on a logarithmic axis.
+def group_marks(figures: dict[Arm, dict[str, float]], title: str, logarithmic: bool = True) -> Chart:
+    """Draw one figure of every layer group, the arms side by side, from input to head.
 
     Args:
-        figures: arm -> layer group -> value; a group at 0 has no mark.
+        figures: arm -> layer group -> value; on a logarithmic axis a group at 0 has no mark.
         title: of the axis.
+        logarithmic: the axis.
     """
     rows = [
         {"arm": arm, "layer group": group, title: value}
         for arm, groups in figures.items()
         for group, value in groups.items()
-        if value > 0
+        if value > 0 or not logarithmic
     ]
-    order = list(next(iter(figures.values())))
-    scale = alt.Scale(type="log")
-    mark = alt.Chart(pd.DataFrame(rows)).mark_point(filled=True, size=70)
-    return _styled(
-        mark.encode(
+    order = list(dict.fromkeys(group for groups in figures.values() for group in groups))
+    return (
+        alt.Chart(pd.DataFrame(rows))
+        .mark_point(filled=True, size=70, opacity=0.9)
+        .encode(
             x=alt.X("layer group:N", sort=order, axis=alt.Axis(labelAngle=-40)),
-            y=alt.Y(f"{title}:Q", scale=scale),
+            y=alt.Y(f"{title}:Q", scale=alt.Scale(type="log") if logarithmic else alt.Scale(zero=False)),
             color=COLOUR,
-            shape=alt.Shape("arm:N", scale=alt.Scale(domain=ARMS)),
-        ).properties(width=540, height=220)
+            shape=SHAPE,
+            tooltip=["arm", "layer group", alt.Tooltip(f"{title}:Q", format=".3~g")],
+        )
     )
 
 
-def rate_curves(curves: dict[Arm, pd.DataFrame]) -> alt.Chart:
-    """Draw each layer group's rate over the steps, an arm beside the other, on a logarithmic axis.
+def rate_curves(curves: pd.DataFrame, arm: str) -> Chart:
+    """Draw each layer group's rate over the steps, on a logarithmic axis.
 
     Args:
-        curves: arm -> content of metrics/ARM_rates.csv; a frozen group has no line.
+        curves: content of metrics/ARM_rates.csv; a frozen group has no line.
+        arm: whose they are.
     """
-    long = pd.concat(table.assign(arm=arm) for arm, table in curves.items()).query("learning_rate > 0")
-    line = alt.Chart(long).mark_line(point=True)
-    return _styled(
-        line.encode(
+    return (
+        alt.Chart(curves.query("learning_rate > 0"), title=arm)
+        .mark_line(point=True)
+        .encode(
             x=alt.X("step:Q", axis=alt.Axis(tickMinStep=1)),
             y=alt.Y("learning_rate:Q", title="learning rate", scale=alt.Scale(type="log")),
             color=alt.Color("layer_group:N", title="layer group", sort=None, scale=alt.Scale(scheme="viridis")),
+            tooltip=["layer_group", "step", alt.Tooltip("learning_rate:Q", format=".3~g")],
         )
-        .properties(width=240, height=220)
-        .facet(column=alt.Column("arm:N", title=None, sort=list(ARMS)))
     )
 
 
-def range_tests(trials: pd.DataFrame, suggestions: dict[str, float]) -> alt.Chart:
+def range_tests(trials: pd.DataFrame, suggestions: dict[str, float]) -> Chart:
     """Draw the smoothed loss of range tests over the learning rate, with the suggested rates as upright lines.
 
     Args:
@@ -104,15 +110,18 @@ def range_tests(trials: pd.DataFrame, suggestions: dict[str, float]) -> alt.Char
     scale = alt.Scale(domain=list(dict.fromkeys(trials["part"])), range=["#0072B2", "#D55E00", "#009E73"])
     x = alt.X("learning_rate:Q", title="learning rate", scale=alt.Scale(type="log"), axis=alt.Axis(format=".0e"))
     color = alt.Color("part:N", title="at this rate learns", scale=scale)
-    line = alt.Chart(trials).mark_line()
+    layers = (
+        alt.Chart(trials)
+        .mark_line()
+        .encode(x=x, y=alt.Y("smoothed_loss:Q", title="smoothed loss", scale=alt.Scale(zero=False)), color=color)
+    )
     rules = pd.DataFrame([{"part": part, "learning_rate": rate} for part, rate in suggestions.items()])
-    layers = line.encode(x=x, y=alt.Y("smoothed_loss:Q", title="smoothed loss"), color=color)
     if len(rules):
         layers += alt.Chart(rules).mark_rule(strokeDash=[4, 4]).encode(x=x, color=color)
-    return _styled(layers.properties(width=540, height=260))
+    return layers
 
 
-def confusion_matrix(predictions: pd.DataFrame, classes: list[str], arm: str) -> alt.Chart:
+def confusion_matrix(predictions: pd.DataFrame, classes: list[str], arm: str) -> Chart:
     """Draw how often each class was taken for which, as a share of the images of the actual class.
 
     Args:
@@ -126,30 +135,67 @@ def confusion_matrix(predictions: pd.DataFrame, classes: list[str], arm: str) ->
         .reindex(pd.MultiIndex.from_product([classes, classes], names=["actual", "predicted"]), fill_value=0)
     )
     shares = (counts / counts.groupby(level="actual").transform("sum")).rename("share").reset_index()
-    size = max(220, 34 * len(classes))
     base = alt.Chart(shares, title=arm).encode(
-        x=alt.X("predicted:N", sort=classes, axis=alt.Axis(labelAngle=-40)), y=alt.Y("actual:N", sort=classes)
+        x=alt.X("predicted:N", sort=classes, axis=alt.Axis(labelAngle=-40)),
+        y=alt.Y("actual:N", sort=classes),
+        tooltip=["actual", "predicted", alt.Tooltip("share:Q", format=".1%")],
     )
     tiles = base.mark_rect().encode(
         color=alt.Color("share:Q", scale=alt.Scale(scheme="blues", domain=[0, 1]), legend=None)
     )
     text = base.mark_text().encode(
-        text=alt.Text("share:Q", format=".1%"),
+        text=alt.Text("share:Q", format=".0%" if len(classes) > 4 else ".1%"),
         color=alt.condition("datum.share > 0.5", alt.value("white"), alt.value("black")),
     )
-    return _styled((tiles + text).properties(width=size, height=size))
+    return tiles + text
 
 
-def as_svg(chart: alt.Chart) -> str:
+def reliability_diagram(bins: pd.DataFrame) -> Chart:
+    """Draw how often each arm is right where it is so confident, over all seeds; a calibrated one lies on the diagonal.
+
+    Args:
+        bins: content of metrics/reliability.csv.
+    """
+    weighted = bins.assign(right=bins["accuracy"] * bins["samples"], sure=bins["confidence"] * bins["samples"])
+    summed = weighted.groupby(["arm", "bin"])[["samples", "right", "sure"]].sum().reset_index()
+    points = summed.assign(accuracy=summed["right"] / summed["samples"], confidence=summed["sure"] / summed["samples"])
+    x = alt.X("confidence:Q", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False))
+    y = alt.Y("accuracy:Q", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False))
+    lowest = float(points["confidence"].min())
+    diagonal = alt.Chart(pd.DataFrame({"confidence": [lowest, 1.0], "accuracy": [lowest, 1.0]}))
+    tooltip = [
+        "arm",
+        "samples",
+        alt.Tooltip("confidence:Q", format=".1%"),
+        alt.Tooltip("accuracy:Q", format=".1%"),
+    ]
+    return diagonal.mark_line(color="#808080", strokeDash=[4, 4]).encode(x=x, y=y) + alt.Chart(points).mark_line(
+        point=True
+    ).encode(x=x, y=y, color=COLOUR, shape=SHAPE, tooltip=tooltip)
+
+
+def side_by_side(charts: list[Chart], width: int = 260, height: int = 220) -> Chart:
+    """Put charts beside one another, for a picture of fixed size."""
+    return alt.hconcat(*(chart.properties(width=width, height=height) for chart in charts))
+
+
+def as_svg(chart: Chart) -> str:
     """Turn a chart into SVG."""
-    svg: str = vl_convert.vegalite_to_svg(chart.to_dict())
+    svg: str = vl_convert.vegalite_to_svg(_styled(chart).to_dict())
     return svg
 
 
-def _styled(chart: Any) -> alt.Chart:
+def as_specification(chart: Chart, height: int) -> str:
+    """Turn a single view into JSON that takes the width of what holds it and may stand inside a script element."""
+    specification = _styled(chart.properties(width="container", height=height)).to_dict()
+    specification["autosize"] = {"type": "fit-x", "contains": "padding"}
+    return json.dumps(specification).replace("<", "\\u003c")
+
+
+def _styled(chart: Any) -> Any:
     """One look for all: grey ink that is readable on white and on black, nothing behind it."""
     ink = "#808080"
-    styled: alt.Chart = (
+    return (
         chart.configure(background="transparent", font="sans-serif")
         .configure_axis(labelColor=ink, titleColor=ink, gridColor=ink, gridOpacity=0.25, tickColor=ink, domainColor=ink)
         .configure_legend(labelColor=ink, titleColor=ink)
@@ -157,4 +203,3 @@ def _styled(chart: Any) -> alt.Chart:
         .configure_title(color=ink)
         .configure_view(stroke=None)
     )
-    return styled

@@ -1,4 +1,4 @@
-"""The result of the experiment, as the stages left it under metrics/, and as a table for people."""
+"""The result of the experiment, as the stages left it under metrics/, as sentences and tables for people."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,13 +40,58 @@ def load_results() -> Results:
     )
 
 
+def verdict(results: Results) -> str:
+    """Say in one sentence what the evidence says, with its interval."""
+    found = results.evaluation["verdict"]
+    says = {
+        "better": "Better: different rates raise the accuracy on the test images",
+        "worse": "Worse: different rates lower the accuracy on the test images",
+        "no difference shown": "No difference shown between the arms' accuracy on the test images",
+    }[found["word"]]
+    measured = f"differential − baseline is {points(found['estimate'])} points"
+    if found["low"] is None:
+        return f"{says}: {measured}, of one seed, which says nothing of the chance between seeds."
+    return (
+        f"{says}: {measured} (95 % interval {interval(found, 100)}); a true difference of "
+        f"{100 * found['smallest_shown']:.1f} points would have been shown four times in five."
+    )
+
+
+def goal_sentence(results: Results) -> str:
+    """Say whether the differential arm meets the story's goal, and in how many replicates."""
+    goal = results.evaluation["goal"]["differential"]
+    gap = results.evaluation["story"]["interval"]
+    counted, evaluated = (gap[name] for name in ("overfitting_gap", "overfitting_gap_evaluated"))
+    return (
+        f"The differential arm {'meets' if goal['met'] else 'misses'} the goal in the mean, and "
+        f"{goal['replicates_met']} of {replicates(results)} replicates do. Its overfitting gap differs from the "
+        f"baseline's by {points(counted['estimate'])} points{_within(counted)} as the story counts, and by "
+        f"{points(evaluated['estimate'])}{_within(evaluated)} in evaluation mode."
+    )
+
+
+def goal_table(results: Results) -> list[dict[str, str]]:
+    """Give the rows of the goal table: `wish`, and for each arm the value, whether it is met, and how often."""
+    goal, seeds = results.evaluation["goal"], replicates(results)
+    wishes = {
+        "val_accuracy": f"validation accuracy above {100 * goal['val_accuracy_above']:g} %",
+        "train_accuracy": f"training accuracy below {100 * goal['train_accuracy_below']:g} %",
+    }
+
+    def cell(half: dict[str, Any]) -> str:
+        met = "met" if half["met"] else "not met"
+        return f"{100 * half['value']:.1f} %: {met}, in {half['replicates_met']} of {seeds} replicates"
+
+    return [{"wish": wish, **{arm: cell(goal[arm][figure]) for arm in ARMS}} for figure, wish in wishes.items()]
+
+
 def result_table(results: Results) -> list[dict[str, str]]:
     """Give the rows of the result table: `figure`, each arm, and `difference`, paired by seed."""
     difference = results.evaluation["story"]["difference"]
     tested = results.evaluation["test"]
     return [
         {
-            "figure": "learning rate of backbone / head",
+            "figure": "rate of backbone / head",
             **{arm: _rates_in_words(results.training[arm]["learning_rates"]) for arm in ARMS},
             "difference": "",
         },
@@ -56,50 +101,50 @@ def result_table(results: Results) -> list[dict[str, str]]:
                 **{arm: write(results.training[arm], figure) for arm in ARMS},
                 "difference": write(difference, figure, signed=True),
             }
-            for name, figure, write in FIGURES
+            for name, figure, write in STORY_FIGURES
         ),
-        {
-            "figure": "test accuracy",
-            **{arm: percent(tested[arm], "accuracy") for arm in ARMS},
-            "difference": percent(tested["difference"], "accuracy", signed=True),
-        },
         *(
             {
-                "figure": wish,
-                **{arm: "met" if results.evaluation["goal"][arm][key] else "not met" for arm in ARMS},
-                "difference": "",
+                "figure": name,
+                **{arm: write(tested[arm], figure) for arm in ARMS},
+                "difference": write(tested["difference"], figure, signed=True),
             }
-            for key, wish in goal_in_words(results.evaluation["goal"]).items()
+            for name, figure, write in TEST_FIGURES
         ),
         {
-            "figure": "replicates that meet both",
+            "figure": "test accuracy, 95 % interval",
+            **dict.fromkeys(ARMS, ""),
+            "difference": _interval_cell(tested["interval"]["accuracy"], 100),
+        },
+        {
+            "figure": "test loss, 95 % interval",
+            **dict.fromkeys(ARMS, ""),
+            "difference": _interval_cell(tested["interval"]["loss"], 1),
+        },
+        {
+            "figure": "goal of the story",
+            **{arm: "met" if results.evaluation["goal"][arm]["met"] else "not met" for arm in ARMS},
+            "difference": "",
+        },
+        {
+            "figure": "replicates that meet it",
             **{arm: f"{results.evaluation['goal'][arm]['replicates_met']} of {replicates(results)}" for arm in ARMS},
             "difference": "",
         },
     ]
 
 
-def goal_in_words(goal: dict[str, Any]) -> dict[str, str]:
-    """Name the two halves of the goal under the keys that tell whether they are met."""
-    return {
-        "val_accuracy_met": f"goal: validation accuracy above {100 * goal['val_accuracy_above']:g} %",
-        "train_accuracy_met": f"goal: training accuracy below {100 * goal['train_accuracy_below']:g} %",
-    }
-
-
-def verdict(results: Results) -> str:
-    """Say in one sentence what the differential arm changed, and how far the replicates agree."""
-    difference = results.evaluation["story"]["difference"]
-    pairs = [figures for key, figures in difference.items() if key.startswith("seed_")]
-    better = sum(figures["val_accuracy"] > 0 for figures in pairs)
-    narrower = sum(figures["overfitting_gap"] < 0 for figures in pairs)
-    met = results.evaluation["goal"]["differential"]["met"]
-    return (
-        f"The differential arm {'meets' if met else 'misses'} the goal. Against the baseline it validates "
-        f"{percent(difference, 'val_accuracy', signed=True)} points (better in {better} of {len(pairs)} seeds), "
-        f"and its overfitting gap differs by {percent(difference, 'overfitting_gap', signed=True)} points "
-        f"(narrower in {narrower} of {len(pairs)})."
-    )
+def mcnemar_table(results: Results) -> list[dict[str, str]]:
+    """Give a row for each seed: the test images that one arm alone gets right, and McNemar's exact test."""
+    return [
+        {
+            "seed": seed.removeprefix("seed_"),
+            "only_baseline": str(found["only_baseline_right"]),
+            "only_differential": str(found["only_differential_right"]),
+            "p": f"{found['p_value']:.2g}",
+        }
+        for seed, found in results.evaluation["test"]["mcnemar"].items()
+    ]
 
 
 def replicates(results: Results) -> int:
@@ -123,6 +168,25 @@ def plain(over_seeds: dict[str, Any], figure: str, signed: bool = False) -> str:
     return _with_spread(over_seeds, figure, 1, 3, "", signed)
 
 
+def points(fraction: float) -> str:
+    """Say a difference of fractions in points, with its sign."""
+    return f"{round(100 * fraction, 1) + 0.0:+.1f}".replace("-", MINUS)
+
+
+def interval(found: dict[str, Any], scale: float) -> str:
+    """Say the ends of an interval, with their signs."""
+    digits = 1 if scale == 100 else 3
+    return " to ".join(f"{scale * found[end]:+.{digits}f}".replace("-", MINUS) for end in ("low", "high"))
+
+
+def _interval_cell(found: dict[str, Any], scale: float) -> str:
+    return "unknown" if found["low"] is None else interval(found, scale)
+
+
+def _within(found: dict[str, Any]) -> str:
+    return "" if found["low"] is None else f" ({interval(found, 100)})"
+
+
 def _rates_in_words(rates: dict[str, float]) -> str:
     *backbone, head = rates.values()
     lowest, highest = f"{min(backbone):.2g}", f"{max(backbone):.2g}"
@@ -136,10 +200,20 @@ def _with_spread(over_seeds: dict[str, Any], figure: str, scale: float, digits: 
     return said.replace("-", MINUS)
 
 
-FIGURES: list[tuple[str, str, Callable[..., str]]] = [
+STORY_FIGURES: list[tuple[str, str, Callable[..., str]]] = [
     ("training accuracy", "train_accuracy", percent),
     ("validation accuracy", "val_accuracy", percent),
     ("overfitting gap", "overfitting_gap", percent),
+    ("gap in evaluation mode", "overfitting_gap_evaluated", percent),
     ("training loss", "train_loss", plain),
     ("validation loss", "val_loss", plain),
+]
+TEST_FIGURES: list[tuple[str, str, Callable[..., str]]] = [
+    ("test accuracy", "accuracy", percent),
+    ("test balanced accuracy", "balanced_accuracy", percent),
+    ("test macro F1", "macro_f1", percent),
+    ("test ROC AUC", "roc_auc", plain),
+    ("test loss", "loss", plain),
+    ("test Brier score", "brier", plain),
+    ("test calibration error", "calibration_error", percent),
 ]

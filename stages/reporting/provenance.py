@@ -1,0 +1,41 @@
+"""What a page was made from: commit, data, software and machine, without a name of anyone or of any computer."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+PACKAGES = ("dvc", "torch", "torchvision", "timm", "numpy", "scikit-learn")
+
+
+def provenance(lock: Path = Path("dvc.lock")) -> dict[str, str]:
+    """Give what can be found out here; what cannot is said to be unknown."""
+    return {
+        "commit": _commit(),
+        "prepared data": _fingerprint(lock),
+        "software": f"Python {platform.python_version()}, "
+        + ", ".join(f"{package} {version(package)}" for package in PACKAGES),
+        "machine": f"{platform.system()} on {platform.machine()}, {os.cpu_count()} CPU cores",
+    }
+
+
+def _commit() -> str:
+    """Name the commit on top of which the page was made: its own does not exist yet."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"made on top of {done.stdout.strip()}"
+
+
+def _fingerprint(lock: Path) -> str:
+    """Give DVC's own fingerprint of the prepared images."""
+    try:
+        stages = YAML(typ="safe", pure=True).load(lock)["stages"]
+        (prepared,) = [out for out in stages["prepare"]["outs"] if out["path"] == "data/prepared"]
+    except (OSError, KeyError, TypeError, ValueError):
+        return "unknown"
+    return f"MD5 {prepared['md5']}, {prepared['nfiles']} files, {prepared['size']:,} bytes"

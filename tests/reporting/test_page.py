@@ -1,0 +1,178 @@
+"""The page of a real run, in a real browser."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests.conftest import TINY, clone_project
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = clone_project(tmp_path_factory.mktemp("project"), TINY)
+    project.run("dvc", "repro")
+    return project
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless Chromium: that of this machine, or of Debian's packages."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if not program and shutil.which("apt-get"):
+        subprocess.run(["apt-get", "install", "--yes", "--quiet", "chromium"], capture_output=True, check=False)
+        program = shutil.which("chromium")
+    if not program:
+        pytest.skip("there is no Chromium here, and apt-get cannot install it")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+SIZES = {"phone": (360, 740), "desk": (1280, 900)}
+
+
+@pytest.fixture(params=[(size, scheme) for size in SIZES for scheme in ("light", "dark")], ids="-".join)
+def opened(request, chromium, project):
+    """The page at one size, in one colour scheme, with all that the browser complained of or asked for."""
+    size, scheme = request.param
+    width, height = SIZES[size]
+    context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    page = context.new_page()
+    said, asked = [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda made: asked.append(made.url))
+    page.goto((project.folder / "report/index.html").as_uri())
+    charts = page.locator(".chart").count()
+    page.wait_for_function(f"document.querySelectorAll('.chart[data-live]').length === {charts}")
+    yield page, said, asked
+    context.close()
+
+
+def test_the_page_shows_live_charts_complains_of_nothing_and_asks_the_network_for_nothing(opened):
+    page, said, asked = opened
+    assert page.locator(".chart svg").count() == page.locator(".chart").count() >= 10
+    assert said == []
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+
+
+def test_nothing_is_wider_than_the_screen(opened):
+    page, _, _ = opened
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    widths = page.evaluate("[...document.querySelectorAll('.chart svg')].map(svg => svg.getBoundingClientRect().width)")
+    assert all(0 < width <= page.viewport_size["width"] for width in widths)
+
+
+def test_words_can_be_read_against_what_is_behind_them(opened):
+    """The contrast of text that WCAG 2.2 asks for: 4.5 to 1."""
+    page, _, _ = opened
+    colours = page.evaluate(
+        """() => ["body", ".verdict", ".met", ".missed", ".role-axis text"]
+            .map(place => document.querySelector(place)).filter(Boolean)
+            .map(place => [getComputedStyle(place).color, getComputedStyle(place).fill, place.namespaceURI])"""
+    )
+    dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    behind = (18, 18, 18) if dark else (255, 255, 255)  # Chromium's own canvas
+    for color, fill, namespace in colours:
+        shown = fill if namespace.endswith("svg") else color
+        assert contrast(tuple(map(int, re.findall(r"\d+", shown)[:3])), behind) >= 4.5, shown
+
+
+def contrast(one, other):
+    def luminance(colour):
+        parts = [part / 255 for part in colour]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted([luminance(one), luminance(other)])
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.fixture
+def page(chromium, project):
+    page = chromium.new_page()
+    page.goto((project.folder / "report/index.html").as_uri())
+    yield page
+    page.close()
+
+
+def test_the_numbers_on_the_page_are_those_in_the_json(page, project):
+    evaluation = json.loads(project.read("metrics/evaluation.json"))
+    said = page.locator("#verdict").inner_text()
+    assert f"{100 * evaluation['verdict']['estimate']:+.1f}".replace("-", "−") in said
+    assert f"{100 * evaluation['verdict']['low']:+.1f} to".replace("-", "−") in said
+    rows = {
+        row.locator("td").first.inner_text(): row.locator("td").all_inner_texts()
+        for row in page.locator("#numbers tbody tr").all()
+    }
+    for arm, column in (("baseline", 1), ("differential", 2)):
+        training = json.loads(project.read(f"metrics/{arm}.json"))
+        for name, figure in (("training accuracy", "train_accuracy"), ("validation accuracy", "val_accuracy")):
+            assert rows[name][column].startswith(f"{100 * training['mean'][figure]:.1f} ± ")
+        tested = evaluation["test"][arm]
+        assert rows["test Brier score"][column] == f"{tested['mean']['brier']:.3f} ± {tested['std']['brier']:.3f}"
+    mcnemar = page.locator("#mcnemar tbody tr").first.locator("td").all_inner_texts()
+    expected = evaluation["test"]["mcnemar"]["seed_1"]
+    assert mcnemar[1:3] == [str(expected["only_baseline_right"]), str(expected["only_differential_right"])]
+
+
+def test_the_answer_comes_first_and_what_it_was_made_from_last(page):
+    assert page.locator("h2").all_inner_texts() == [
+        "The goal",
+        "Learning curves",
+        "Learning rates",
+        "How far each layer group moved",
+        "Confusion on validation",
+        "Reliability on validation",
+        "Where the arms disagree",
+        "All numbers",
+        "What it was made from",
+    ]
+    assert page.locator("main > *").nth(1).get_attribute("id") == "verdict"
+
+
+def test_a_pointer_reads_values_off_a_chart(page):
+    page.wait_for_function("document.querySelectorAll('.chart[data-live]').length > 0")
+    page.locator(".chart .mark-symbol path").first.hover(force=True)
+    tooltip = page.locator("#vg-tooltip-element")
+    tooltip.wait_for(state="visible")
+    assert "arm" in tooltip.inner_text()
+
+
+def test_a_keyboard_reaches_tables_and_folds(page):
+    reached = set()
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        reached.add(
+            page.evaluate("document.activeElement.getAttribute('aria-label') || document.activeElement.tagName")
+        )
+    assert {"The goal", "All numbers", "SUMMARY"} <= reached
+
+
+def test_without_scripts_the_charts_are_pictures(chromium, project):
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((project.folder / "report/index.html").as_uri())
+    assert page.locator(".chart svg").count() == page.locator(".chart").count() >= 10
+    context.close()
+
+
+def test_the_page_prints(page, tmp_path):
+    page.pdf(path=tmp_path / "page.pdf")
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_page_names_neither_user_nor_computer(project):
+    import getpass
+    import socket
+
+    text = project.read("report/index.html").decode()
+    visible = re.sub(r"<script.*?</script>|data:image[^\"]*", "", text, flags=re.DOTALL)
+    assert str(project.folder) not in text
+    assert socket.gethostname() not in visible
+    assert getpass.getuser() == "root" or getpass.getuser() not in visible
