@@ -22,8 +22,8 @@ MAY_IMPORT = {
     "models": {"data"},
     "rates": set(),
     "training": {"data", "models", "rates"},
-    "evaluation": set(),
-    "reporting": set(),
+    "evaluation": {"models"},
+    "reporting": {"data"},
 }
 
 
