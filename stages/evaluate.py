@@ -1,4 +1,4 @@
-"""Score every checkpoint on validation and test, compare the arms, hold them against the goal, and say what changed.
+"""Score every checkpoint on every part, compare the arms, hold them against the goal, and say what changed.
 
 Writes metrics/evaluation.json, the tables metrics/per_class.csv and metrics/reliability.csv, and
 metrics/ARM_predictions.csv with every validation image. No other stage opens the test images.
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from stages.data.batches import Samples, open_samples
@@ -39,7 +40,7 @@ from stages.progress import each
 from stages.spread import Figures, over_replicates
 
 CHECKPOINTS, METRICS = Path("models"), Path("metrics")
-SCORED: tuple[Part, ...] = ("val", "test")
+SCORED: tuple[Part, ...] = ("train", "val", "test")
 # Validation images on which features are compared; at a time; and as few as make an estimate.
 COMPARED_IMAGES, COMPARED_BATCH, SMALLEST_BATCH = 128, 64, 4
 
@@ -98,6 +99,7 @@ def main() -> None:
                     for figure in ("overfitting_gap", "overfitting_gap_evaluated")
                 },
             },
+            "train": compared["train"],
             "val": compared["val"],
             "test": compared["test"],
             "movement": {arm: over_replicates(movement[arm]) for arm in ARMS},
@@ -114,8 +116,9 @@ def main() -> None:
 
 
 def compared_batches(samples: Samples) -> list[Tensor]:
-    """Give the pixels of the first validation images, batch by batch, without a rest that is too small to compare."""
-    few = Samples(samples.pixels, samples.rows[:COMPARED_IMAGES], samples.labels[:COMPARED_IMAGES])
+    """Give the pixels of images from all over a part, batch by batch, without a rest that is too small to compare."""
+    evenly = torch.linspace(0, len(samples) - 1, min(COMPARED_IMAGES, len(samples))).round().long()
+    few = Samples(samples.pixels, samples.rows[evenly], samples.labels[evenly])
     return [pixels for pixels, _ in few.batches(COMPARED_BATCH) if len(pixels) >= SMALLEST_BATCH]
 
 

@@ -41,6 +41,7 @@ HEIGHT = 240  # pixels, of a chart
 class Picture:
     """A chart twice: as a picture that is always there, and as what a script makes of it."""
 
+    label: str
     svg: Markup
     specification: Markup
 
@@ -69,19 +70,19 @@ def main() -> None:
     sections = [
         section(
             "Learning curves",
-            "The line is the mean over the seeds, the band runs from the lowest seed to the highest. Training figures "
+            "The line is the mean over the seeds, the band is one standard deviation to each side. Training figures "
             "are counted while the network learns, as the story counts them.",
             [learning_curves(curves, part, figure) for figure in ("accuracy", "loss") for part in ("train", "val")],
         ),
         section(
             "Learning rates",
-            "Of each layer group from input to head, then step by step as the schedule scales them. What is frozen has "
-            "no mark and no line.",
+            "Of each layer group from input to head, then step by step as the schedule scales them. What is frozen "
+            "has no mark and no line.",
             [group_marks(rates, "learning rate"), *(rate_curves(steps[arm], arm) for arm in ARMS)],
         ),
         section(
             "How far each layer group moved",
-            "First the weights: L2 norm of their change over that of the first weights. Then what they make of "
+            "First the weights: L2 norm of their change over that of the first weights. Then what they make of 128 "
             "validation images: linear CKA of the features before and after training; 1 means the same up to rotation "
             "and scale. Means over the seeds.",
             [group_marks(moved, "relative movement"), group_marks(alike, "similarity (CKA)", logarithmic=False)],
@@ -115,6 +116,8 @@ def main() -> None:
             averaged_over=told.averaged_over(results),
             rows=told.result_table(results),
             mcnemar=told.mcnemar_table(results),
+            parts=told.part_tables(results),
+            groups=told.group_table(results),
             by_class=_by_class(_read_csv(METRICS / "per_class.csv")),
             made_from={
                 "images": f"{counts['images']} at {counts['image_size']} pixels: "
@@ -141,6 +144,7 @@ def section(title: str, words: str, charts: list[Chart]) -> Section:
         words,
         [
             Picture(
+                label=f"{title}: {_title(chart)}",
                 svg=Markup(as_svg(chart.properties(width=320, height=HEIGHT))),
                 specification=Markup(as_specification(chart, HEIGHT)),
             )
@@ -149,19 +153,25 @@ def section(title: str, words: str, charts: list[Chart]) -> Section:
     )
 
 
+def _title(chart: Chart) -> str:
+    """Say what a chart shows: its title, or that of its upright axis."""
+    described = chart.to_dict()
+    return str(described.get("title") or described.get("encoding", {}).get("y", {}).get("title") or "accuracy")
+
+
 def _by_class(table: pd.DataFrame) -> list[dict[str, str]]:
     """Give precision, recall and F1 on test, mean over the seeds, a row for each class and arm."""
     figures = ["precision", "recall", "f1"]
-    tested = table[table["part"] == "test"]
-    means = tested.groupby(["class", "arm", "samples"], sort=False)[figures].mean().reset_index()
+    tested = table[table["part"] == "test"].groupby(["class", "arm", "samples"], sort=False)[figures]
+    means, spreads = (summary.reset_index().to_dict("records") for summary in (tested.mean(), tested.std().fillna(0)))
     return [
         {
-            "class": str(row["class"]),
-            "arm": row["arm"],
-            "samples": f"{row['samples']:,}",
-            **{figure: f"{100 * row[figure]:.1f} %" for figure in figures},
+            "class": str(mean["class"]),
+            "arm": mean["arm"],
+            "samples": f"{mean['samples']:,}",
+            **{figure: f"{100 * mean[figure]:.1f} ± {100 * spread[figure]:.1f} %" for figure in figures},
         }
-        for row in means.sort_values(["class", "arm"], kind="stable").to_dict("records")
+        for mean, spread in zip(means, spreads, strict=True)
     ]
 
 

@@ -78,7 +78,7 @@ FIGURES = ["accuracy", "balanced_accuracy", "macro_f1", "loss", "brier", "calibr
 
 def test_metrics_hold_what_a_reviewer_reads(project):
     evaluation = json.loads(project.read("metrics/evaluation.json"))
-    for part in ("val", "test"):
+    for part in ("train", "val", "test"):
         for arm in ("baseline", "differential", "difference"):
             figures = evaluation[part][arm]
             assert set(figures) == {"mean", "std", "seed_1", "seed_2"}
@@ -97,6 +97,7 @@ def test_metrics_hold_what_a_reviewer_reads(project):
         training = json.loads(project.read(f"metrics/{arm}.json"))
         # What the loop measured after its last epoch is what the checkpoint gives.
         for seed in ("seed_1", "seed_2"):
+            assert training[seed]["train_accuracy_evaluated"] == evaluation["train"][arm][seed]["accuracy"]
             assert training[seed]["val_accuracy"] == evaluation["val"][arm][seed]["accuracy"]
             assert training[seed]["val_loss"] == pytest.approx(evaluation["val"][arm][seed]["loss"], abs=2e-6)
         assert list(training["learning_rates"])[-1] == "head"
@@ -105,7 +106,7 @@ def test_metrics_hold_what_a_reviewer_reads(project):
         assert goal["val_accuracy"]["value"] == training["mean"]["val_accuracy"]
     counts = json.loads(project.read("metrics/prepare.json"))
     by_class = pd.read_csv(project.folder / "metrics/per_class.csv")
-    assert len(by_class) == 2 * 2 * 2 * 2  # parts, arms, seeds, classes
+    assert len(by_class) == 3 * 2 * 2 * 2  # parts, arms, seeds, classes
     bins = pd.read_csv(project.folder / "metrics/reliability.csv")
     assert (bins.groupby(["arm", "seed"])["samples"].sum() == counts["val"]["all"]).all()
     assert counts["train"]["all"] == counts["train"]["functional"] + counts["train"]["defective"] == 67
@@ -444,7 +445,8 @@ def test_a_review_tells_verdict_goal_metrics_and_params_against_a_revision(works
     after = json.loads(workspace.read("metrics/review.json"))
     (row,) = [line for line in lines if line.startswith("| val_loss ")]
     better = after["val_loss"] < before["val_loss"]
-    assert row.endswith("| ✅ better |" if better else "| 🔻 worse |")
+    assert "| ✅ better" in row if better else "| 🔻 worse" in row
+    assert "At `HEAD`: no difference shown; the goal was not met by the differential arm." in said
 
 
 def test_a_review_against_nothing_known_has_one_line(project):

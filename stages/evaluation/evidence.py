@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+from scipy.optimize import brentq
 
 LEVEL = 0.95  # of every interval
 POWER = 0.8  # with which the smallest difference would be shown
@@ -25,9 +26,10 @@ class Interval:
 
     Attributes:
         estimate: differential − baseline.
-        low: lower end of the 95 % interval; None where a single replicate says nothing of the chance between seeds.
+        low: lower end of the 95 % interval; None where there is no spread to tell it from: a single replicate, or
+            arms that differ by the same everywhere.
         high: its upper end.
-        smallest_shown: the smallest true difference that data like these would show, with a power of 80 %.
+        smallest_shown: the true difference that data like these would show with a power of about 80 %.
     """
 
     estimate: float
@@ -45,8 +47,8 @@ def crossed_interval(differences: Differences) -> Interval:
 
     The variance of the mean is that of the analysis of variance of readers and cases (Dorfman, Berbaum and Metz 1992,
     as simplified by Hillis 2007, doi 10.1002/sim.2532): the mean square between seeds, plus what the mean square
-    between samples has over the residual one where it has more. The two parts are known with S − 1 and N − 1 degrees
-    of freedom; their quantiles of t are weighted by them (Cochran and Cox, Experimental Designs, 1957, section 4.14).
+    between samples has over the residual one where it has more. The two parts are treated as known with S − 1 and
+    N − 1 degrees of freedom; their quantiles of t are weighted by them (Cochran and Cox, Experimental Designs, 1957).
     `benchmarks/interval_coverage.py` shows why: with three seeds Hillis's own degrees of freedom cover less than 95 %.
 
     Args:
@@ -58,20 +60,13 @@ def crossed_interval(differences: Differences) -> Interval:
         return Interval(estimate, None, None, None)
     between_seeds, between_samples, residual = mean_squares(differences)
     parts = np.array([between_seeds, max(between_samples - residual, 0.0)])
-    freedom = np.array([seeds - 1, samples - 1])
-    error = math.sqrt(parts.sum() / (seeds * samples))
-    weights = parts / parts.sum() if parts.sum() > 0 else np.array([1.0, 0.0])
-
-    def quantile(probability: float) -> float:
-        return float(weights @ stats.t.ppf(probability, freedom))
-
-    margin = quantile((1 + LEVEL) / 2) * error
-    return Interval(
-        estimate=estimate,
-        low=estimate - margin,
-        high=estimate + margin,
-        smallest_shown=margin + quantile(POWER) * error,
-    )
+    if not parts.sum():  # by chance the replicates agree in their means; the residual is what is left to go by
+        parts = np.array([residual, 0.0])
+    if not parts.sum():
+        return Interval(estimate, None, None, None)
+    weights = parts / parts.sum()
+    quantile = float(weights @ stats.t.ppf((1 + LEVEL) / 2, [seeds - 1, samples - 1]))
+    return _interval(estimate, math.sqrt(parts.sum() / (seeds * samples)), quantile)
 
 
 def mean_squares(differences: Differences) -> tuple[float, float, float]:
@@ -97,9 +92,16 @@ def seeds_interval(differences: npt.NDArray[np.float64]) -> Interval:
     if len(differences) < 2:
         return Interval(estimate, None, None, None)
     error = float(differences.std(ddof=1)) / math.sqrt(len(differences))
-    margin = float(stats.t.ppf((1 + LEVEL) / 2, len(differences) - 1)) * error
-    power = float(stats.t.ppf(POWER, len(differences) - 1)) * error
-    return Interval(estimate, estimate - margin, estimate + margin, margin + power)
+    if not error:
+        return Interval(estimate, None, None, None)
+    return _interval(estimate, error, float(stats.t.ppf((1 + LEVEL) / 2, len(differences) - 1)))
+
+
+def _interval(estimate: float, error: float, quantile: float) -> Interval:
+    """Give the interval of an estimate from its standard error and the quantile of t for its ends."""
+    freedom = brentq(lambda candidate: stats.t.ppf((1 + LEVEL) / 2, candidate) - quantile, 0.9, 1e9)
+    shift = brentq(lambda candidate: stats.nct.sf(quantile, freedom, candidate) - POWER, 0, 1000)
+    return Interval(estimate, estimate - quantile * error, estimate + quantile * error, float(shift) * error)
 
 
 def judge(accuracy: Interval) -> Verdict:

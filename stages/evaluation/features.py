@@ -35,7 +35,7 @@ def output_modules(network: nn.Module, groups: dict[str, list[str]]) -> dict[str
 
 @contextmanager
 def caught_outputs(network: nn.Module, groups: dict[str, list[str]]) -> Iterator[dict[str, Tensor]]:
-    """Give a dictionary that holds each layer group's output after every forward pass; empty it in between."""
+    """Give a dictionary that holds each layer group's output after a forward pass; clear it before the next."""
     outputs: dict[str, Tensor] = {}
     ranks: dict[str, int] = {}
 

@@ -18,6 +18,10 @@ def feature_similarity(
 ) -> dict[str, float]:
     """Give the similarity of every layer group's features of images in two states of one network.
 
+    Linear CKA (Kornblith et al. 2019, arXiv:1905.00414) with the unbiased estimator of HSIC, summed over batches so
+    that no more than a batch of features is held (Nguyen, Raghu and Kornblith 2021, arXiv:2010.15327): 1 means the same
+    up to rotation and scale, 0 unrelated.
+
     Args:
         before: with its first weights.
         after: trained; the same layer groups.
@@ -34,23 +38,13 @@ def feature_similarity(
         caught_outputs(after.module, after.groups) as second,
     ):
         for pixels in batches:
+            first.clear()
+            second.clear()
             before.logits(pixels)
             after.logits(pixels)
             for group in sums:
                 sums[group] += alignments(gram(first[group]), gram(second[group])).cpu()
     return {group: similarity(sum_of_group) for group, sum_of_group in sums.items()}
-
-
-def linear_cka(batches: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """Give the similarity of two representations of the same samples: 1 the same up to rotation and scale, 0 unrelated.
-
-    Linear CKA (Kornblith et al. 2019, arXiv:1905.00414) with the unbiased estimator of HSIC, summed over batches so
-    that no more than a batch of features is held (Nguyen, Raghu and Kornblith 2021, arXiv:2010.15327).
-
-    Args:
-        batches: pairs of features (samples of a batch, anything), of four samples or more.
-    """
-    return similarity(torch.stack([alignments(gram(one), gram(other)) for one, other in batches]).sum(0))
 
 
 def similarity(sums: Tensor) -> float:

@@ -1,6 +1,5 @@
 """What a change changed, for the reviewer of a pull request, as Markdown."""
 
-from pathlib import Path
 from typing import Any
 
 import dvc.api
@@ -9,10 +8,10 @@ from scmrepo.exceptions import SCMError
 
 from stages.errors import UserError, first_line
 from stages.files import read_json
-from stages.params import PARAMS_FILE, load_params
-from stages.reporting.results import MINUS, goal_sentence, load_results, verdict
+from stages.params import PARAMS_FILE, Arm, load_params
+from stages.reporting.results import METRICS, MINUS, Results, goal_sentence, load_results, verdict
 
-REVIEWED = Path("metrics/review.json")
+REVIEWED = METRICS / "review.json"
 
 # Which way is better; of a figure that is not listed neither is.
 HIGHER_IS_BETTER = {
@@ -25,8 +24,6 @@ HIGHER_IS_BETTER = {
     "test_loss": False,
     "test_brier": False,
     "test_calibration_error": False,
-    "overfitting_gap": False,
-    "overfitting_gap_evaluated": False,
     "replicates_that_met_the_goal": True,
 }
 
@@ -38,14 +35,16 @@ def review_against(revision: str) -> str:
         UserError: Git knows no such revision.
     """
     results, params = load_results(), load_params()
-    before_metrics, before_params = _recorded(revision)
-    metrics = metric_rows(before_metrics, read_json(REVIEWED))
+    before_metrics, before_evaluation, before_params = _recorded(revision)
+    arm, before_arm = params.review.arm, before_params.get("review.arm", params.review.arm)
+    metrics = metric_rows(before_metrics, read_json(REVIEWED), spreads(results, arm))
     changed = param_rows(before_params, _flat(params.model_dump()))
     return "\n\n".join(
         [
             f"**{verdict(results)}**",
             goal_sentence(results),
-            f"### Metrics of the arm `{params.review.arm}`, against `{revision}`",
+            _before(revision, before_evaluation),
+            f"### Metrics of the arm `{arm}`, against {f'`{before_arm}` at ' if arm != before_arm else ''}`{revision}`",
             _table(["metric", revision, "here", "change", ""], metrics) if metrics else "None differs.",
             "### Parameters",
             _table(["parameter", revision, "here"], changed) if changed else "None differs.",
@@ -63,8 +62,14 @@ def param_rows(before: dict[str, Any], after: dict[str, Any]) -> list[list[str]]
     ]
 
 
-def metric_rows(before: dict[str, Any], after: dict[str, Any]) -> list[list[str]]:
-    """Give a row for every metric that differs: its name, both values, the change, and whether that is better."""
+def metric_rows(before: dict[str, Any], after: dict[str, Any], spread: dict[str, float | None]) -> list[list[str]]:
+    """Give a row for every metric that differs: its name, both values, the change, and whether that is better.
+
+    Args:
+        before: content of metrics/review.json there.
+        after: here.
+        spread: standard deviation of each metric over the seeds here.
+    """
     rows = []
     for name in dict.fromkeys([*after, *before]):
         old, new = before.get(name), after.get(name)
@@ -75,20 +80,36 @@ def metric_rows(before: dict[str, Any], after: dict[str, Any]) -> list[list[str]
             change = f"{new - old:+.4g}".replace("-", MINUS)
             if name in HIGHER_IS_BETTER:
                 mark = "✅ better" if (new > old) == HIGHER_IS_BETTER[name] else "🔻 worse"
+                if abs(new - old) <= (spread.get(name) or 0.0):
+                    mark += ", within a standard deviation of the seeds"
         rows.append([name, *("" if side is None else _shown(side) for side in (old, new)), change, mark])
     return rows
 
 
-def _recorded(revision: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Ask DVC for the review metrics and the parameters of a revision."""
+def spreads(results: Results, arm: Arm) -> dict[str, float | None]:
+    """Give the standard deviation of every review metric over the seeds."""
+    tested = results.evaluation["test"][arm]["std"]
+    return {**results.training[arm]["std"], **{f"test_{figure}": value for figure, value in tested.items()}}
+
+
+def _before(revision: str, evaluation: dict[str, Any]) -> str:
+    """Say what the verdict and the goal were there."""
+    word = evaluation.get("verdict", {}).get("word", "no verdict")
+    met = evaluation.get("goal", {}).get("differential", {}).get("met")
+    return f"At `{revision}`: {word}; the goal was {'met' if met else 'not met'} by the differential arm."
+
+
+def _recorded(revision: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Ask DVC for the review metrics, the evaluation and the parameters of a revision."""
     try:
         metrics = dvc.api.metrics_show(str(REVIEWED), rev=revision)
+        evaluation = dvc.api.metrics_show(str(METRICS / "evaluation.json"), rev=revision)
         params = dvc.api.params_show(str(PARAMS_FILE), rev=revision)
     except (DvcException, SCMError, OSError) as error:
         raise UserError(
             f"--against: {revision} cannot be read ({first_line(error)}); give a commit or a branch"
         ) from None
-    return metrics, _flat(params)
+    return metrics, evaluation, _flat(params)
 
 
 def _flat(sections: dict[str, Any], place: str = "") -> dict[str, Any]:

@@ -49,11 +49,13 @@ def verdict(results: Results) -> str:
         "no difference shown": "No difference shown between the arms' accuracy on the test images",
     }[found["word"]]
     measured = f"differential − baseline is {points(found['estimate'])} points"
-    if found["low"] is None:
+    if found["low"] is None and replicates(results) == 1:
         return f"{says}: {measured}, of one seed, which says nothing of the chance between seeds."
+    if found["low"] is None:
+        return f"{says}: {measured} everywhere, which leaves no chance to reckon with."
     return (
         f"{says}: {measured} (95 % interval {interval(found, 100)}); a true difference of "
-        f"{100 * found['smallest_shown']:.1f} points would have been shown four times in five."
+        f"{100 * found['smallest_shown']:.1f} points would have been shown about four times in five."
     )
 
 
@@ -66,7 +68,7 @@ def goal_sentence(results: Results) -> str:
         f"The differential arm {'meets' if goal['met'] else 'misses'} the goal in the mean, and "
         f"{goal['replicates_met']} of {replicates(results)} replicates do. Its overfitting gap differs from the "
         f"baseline's by {points(counted['estimate'])} points{_within(counted)} as the story counts, and by "
-        f"{points(evaluated['estimate'])}{_within(evaluated)} in evaluation mode."
+        f"{points(evaluated['estimate'])}{_within(evaluated)} in evaluation mode (95 % intervals over the seeds alone)."
     )
 
 
@@ -134,16 +136,52 @@ def result_table(results: Results) -> list[dict[str, str]]:
     ]
 
 
-def mcnemar_table(results: Results) -> list[dict[str, str]]:
-    """Give a row for each seed: the test images that one arm alone gets right, and McNemar's exact test."""
+def part_tables(results: Results) -> dict[str, list[dict[str, str]]]:
+    """Give, for each part, a row for each metric and arm: mean and spread, then each replicate."""
+    return {
+        name: [
+            {
+                "metric": metric,
+                "arm": arm,
+                "mean": write(scores[arm], figure),
+                "each": ", ".join(_one(value[figure], write) for key, value in scores[arm].items() if "seed_" in key),
+            }
+            for metric, figure, write in METRICS_OF_A_PART
+            for arm in ARMS
+        ]
+        for name, scores in ((name, results.evaluation[part]) for part, name in PARTS_IN_WORDS.items())
+    }
+
+
+def group_table(results: Results) -> list[dict[str, str]]:
+    """Give a row for each layer group: its rate, how far it moved, and how alike its features stayed, in each arm."""
+    moved, alike = results.evaluation["movement"], results.evaluation["similarity"]
     return [
         {
+            "group": group,
+            "arm": arm,
+            "rate": f"{results.training[arm]['learning_rates'][group]:.3g}",
+            "moved": plain(moved[arm], group),
+            "alike": plain(alike[arm], group),
+        }
+        for group in moved["baseline"]["mean"]
+        for arm in ARMS
+    ]
+
+
+def mcnemar_table(results: Results) -> list[dict[str, str]]:
+    """Give a row for each part and seed: the images that one arm alone gets right, and McNemar's exact test."""
+    return [
+        {
+            "part": name,
             "seed": seed.removeprefix("seed_"),
             "only_baseline": str(found["only_baseline_right"]),
             "only_differential": str(found["only_differential_right"]),
             "p": f"{found['p_value']:.2g}",
         }
-        for seed, found in results.evaluation["test"]["mcnemar"].items()
+        for part, name in PARTS_IN_WORDS.items()
+        if part != "train"
+        for seed, found in results.evaluation[part]["mcnemar"].items()
     ]
 
 
@@ -193,6 +231,10 @@ def _rates_in_words(rates: dict[str, float]) -> str:
     return f"{lowest} … {highest} / {head:.2g}" if lowest != highest else f"{highest} / {head:.2g}"
 
 
+def _one(value: float, write: Callable[..., str]) -> str:
+    return f"{100 * value:.1f} %" if write is percent else f"{value:.3f}"
+
+
 def _with_spread(over_seeds: dict[str, Any], figure: str, scale: float, digits: int, unit: str, signed: bool) -> str:
     mean, std = round(over_seeds["mean"][figure] * scale, digits) + 0.0, over_seeds["std"][figure]  # never −0
     sign = "+" if signed else ""
@@ -208,12 +250,14 @@ STORY_FIGURES: list[tuple[str, str, Callable[..., str]]] = [
     ("training loss", "train_loss", plain),
     ("validation loss", "val_loss", plain),
 ]
-TEST_FIGURES: list[tuple[str, str, Callable[..., str]]] = [
-    ("test accuracy", "accuracy", percent),
-    ("test balanced accuracy", "balanced_accuracy", percent),
-    ("test macro F1", "macro_f1", percent),
-    ("test ROC AUC", "roc_auc", plain),
-    ("test loss", "loss", plain),
-    ("test Brier score", "brier", plain),
-    ("test calibration error", "calibration_error", percent),
+PARTS_IN_WORDS = {"train": "training images", "val": "validation images", "test": "test images"}
+METRICS_OF_A_PART: list[tuple[str, str, Callable[..., str]]] = [
+    ("accuracy", "accuracy", percent),
+    ("balanced accuracy", "balanced_accuracy", percent),
+    ("macro F1", "macro_f1", percent),
+    ("ROC AUC", "roc_auc", plain),
+    ("loss", "loss", plain),
+    ("Brier score", "brier", plain),
+    ("calibration error", "calibration_error", percent),
 ]
+TEST_FIGURES = [(f"test {metric}", figure, write) for metric, figure, write in METRICS_OF_A_PART]

@@ -4,11 +4,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.evaluation.features import caught_outputs
-from stages.evaluation.similarity import alignments, feature_similarity, gram, linear_cka
+from stages.evaluation.similarity import alignments, feature_similarity, gram, similarity
 from stages.models.compute import set_up_compute
 from stages.models.network import empty_network
 from stages.params import load_params
 from tests.conftest import ROOT
+
+
+def linear_cka(batches):
+    """The similarity of two representations, batch by batch."""
+    return similarity(sum(alignments(gram(one), gram(other)) for one, other in batches))
 
 
 def features(seed, samples=40, size=5):
@@ -72,9 +77,9 @@ def test_every_layer_group_has_an_output_on_which_a_network_agrees_with_itself(l
     network = empty_network(library, name, 2, seed=1, grain=grain)
     compute = set_up_compute(load_params(ROOT / "params.yaml").train.model_copy(update={"device": "cpu", "threads": 1}))
     pixels = torch.randint(0, 255, (6, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    similarity = feature_similarity(network, empty_network(library, name, 2, seed=1, grain=grain), [pixels], compute)
-    assert list(similarity) == list(network.groups)
-    assert all(value == pytest.approx(1, abs=1e-6) for value in similarity.values())
+    alike = feature_similarity(network, empty_network(library, name, 2, seed=1, grain=grain), [pixels], compute)
+    assert list(alike) == list(network.groups)
+    assert all(value == pytest.approx(1, abs=1e-6) for value in alike.values())
 
 
 def test_a_stage_speaks_after_its_last_addition():

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 from playwright.sync_api import sync_playwright
@@ -72,11 +73,12 @@ def test_words_can_be_read_against_what_is_behind_them(opened):
     """The contrast of text that WCAG 2.2 asks for: 4.5 to 1."""
     page, _, _ = opened
     colours = page.evaluate(
-        """() => ["body", ".verdict", ".met", ".missed", ".role-axis text"]
-            .map(place => document.querySelector(place)).filter(Boolean)
+        """() => [...document.querySelectorAll(
+                "body, .verdict, .met, .missed, .role-axis text, .role-legend text, .role-title text")]
             .map(place => [getComputedStyle(place).color, getComputedStyle(place).fill, place.namespaceURI])"""
     )
     dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    assert len(colours) > 50
     behind = (18, 18, 18) if dark else (255, 255, 255)  # Chromium's own canvas
     for color, fill, namespace in colours:
         shown = fill if namespace.endswith("svg") else color
@@ -101,24 +103,37 @@ def page(chromium, project):
     page.close()
 
 
-def test_the_numbers_on_the_page_are_those_in_the_json(page, project):
+def test_the_numbers_on_the_page_are_those_in_the_json(opened, project):
+    page, _, _ = opened
     evaluation = json.loads(project.read("metrics/evaluation.json"))
     said = page.locator("#verdict").inner_text()
-    assert f"{100 * evaluation['verdict']['estimate']:+.1f}".replace("-", "−") in said
-    assert f"{100 * evaluation['verdict']['low']:+.1f} to".replace("-", "−") in said
-    rows = {
-        row.locator("td").first.inner_text(): row.locator("td").all_inner_texts()
-        for row in page.locator("#numbers tbody tr").all()
-    }
-    for arm, column in (("baseline", 1), ("differential", 2)):
+    for end in ("estimate", "low", "high"):
+        assert f"{100 * evaluation['verdict'][end]:+.1f}".replace("-", "−") in said
+    rows = [row.locator("th, td").all_inner_texts() for row in page.locator("#numbers tbody tr").all()]
+    told = json.loads(project.run(sys.executable, "-c", TABLE).stdout)
+    assert rows == [list(row.values()) for row in told]
+    numbers = {row[0]: row[1:] for row in rows}
+    for arm, column in (("baseline", 0), ("differential", 1)):
         training = json.loads(project.read(f"metrics/{arm}.json"))
         for name, figure in (("training accuracy", "train_accuracy"), ("validation accuracy", "val_accuracy")):
-            assert rows[name][column].startswith(f"{100 * training['mean'][figure]:.1f} ± ")
+            assert numbers[name][column].startswith(f"{100 * training['mean'][figure]:.1f} ± ")
         tested = evaluation["test"][arm]
-        assert rows["test Brier score"][column] == f"{tested['mean']['brier']:.3f} ± {tested['std']['brier']:.3f}"
-    mcnemar = page.locator("#mcnemar tbody tr").first.locator("td").all_inner_texts()
+        for name, figure in (("test Brier score", "brier"), ("test loss", "loss"), ("test ROC AUC", "roc_auc")):
+            assert numbers[name][column] == f"{tested['mean'][figure]:.3f} ± {tested['std'][figure]:.3f}"
+        goal = evaluation["goal"][arm]["val_accuracy"]
+        shown = page.locator("#goal tbody tr").first.locator("td").nth(column).inner_text()
+        assert shown.startswith(f"{100 * goal['value']:.1f} %: {'met' if goal['met'] else 'not met'}, in ")
+    mcnemar = [row.locator("td").all_inner_texts() for row in page.locator("#mcnemar tbody tr").all()]
     expected = evaluation["test"]["mcnemar"]["seed_1"]
-    assert mcnemar[1:3] == [str(expected["only_baseline_right"]), str(expected["only_differential_right"])]
+    (seed,) = [row for row in mcnemar if row[:2] == ["test images", "1"]]
+    assert seed[2:4] == [str(expected["only_baseline_right"]), str(expected["only_differential_right"])]
+
+
+TABLE = """
+import json
+from stages.reporting.results import load_results, result_table
+print(json.dumps(result_table(load_results())))
+"""
 
 
 def test_the_answer_comes_first_and_what_it_was_made_from_last(page):
@@ -164,7 +179,9 @@ def test_without_scripts_the_charts_are_pictures(chromium, project):
 
 def test_the_page_prints(page, tmp_path):
     page.pdf(path=tmp_path / "page.pdf")
-    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+    printed = (tmp_path / "page.pdf").read_bytes()
+    assert printed.startswith(b"%PDF")
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) >= 3
 
 
 def test_the_page_names_neither_user_nor_computer(project):
@@ -175,4 +192,4 @@ def test_the_page_names_neither_user_nor_computer(project):
     visible = re.sub(r"<script.*?</script>|data:image[^\"]*", "", text, flags=re.DOTALL)
     assert str(project.folder) not in text
     assert socket.gethostname() not in visible
-    assert getpass.getuser() == "root" or getpass.getuser() not in visible
+    assert f"/home/{getpass.getuser()}" not in visible

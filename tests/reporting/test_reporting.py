@@ -110,11 +110,11 @@ def test_the_goal_has_its_thresholds_values_and_replicates(results):
 def test_the_verdict_is_one_sentence_with_its_interval(results):
     assert verdict(results) == (
         "Better: different rates raise the accuracy on the test images: differential − baseline is +8.0 points (95 % "
-        "interval +2.0 to +14.0); a true difference of 9.0 points would have been shown four times in five."
+        "interval +2.0 to +14.0); a true difference of 9.0 points would have been shown about four times in five."
     )
     goal = goal_sentence(results)
     assert goal.startswith("The differential arm meets the goal in the mean, and 2 of 2 replicates do.")
-    assert "(+2.0 to +14.0) in evaluation mode" in goal
+    assert "(+2.0 to +14.0) in evaluation mode (95 % intervals over the seeds alone)" in goal
 
 
 @pytest.mark.parametrize(("word", "says"), [("worse", "lower the accuracy"), ("no difference shown", "No difference")])
@@ -125,17 +125,24 @@ def test_each_verdict_has_its_words(results, word, says):
 
 def test_one_seed_has_no_interval_and_says_so(results):
     alone = copy.deepcopy(results)
+    for summary in alone.training.values():
+        del summary["seed_2"]
     for found in (alone.evaluation["verdict"], alone.evaluation["test"]["interval"]["accuracy"]):
         found.update(low=None, high=None, smallest_shown=None)
     assert verdict(alone).endswith("of one seed, which says nothing of the chance between seeds.")
     assert row(alone, "test accuracy, 95 % interval")["difference"] == "unknown"
 
 
+def test_arms_that_are_the_same_everywhere_have_no_interval_and_it_says_why(results):
+    results.evaluation["verdict"].update(word="no difference shown", estimate=0.0, low=None, smallest_shown=None)
+    assert verdict(results).endswith("+0.0 points everywhere, which leaves no chance to reckon with.")
+
+
 def test_a_change_of_a_metric_is_marked_as_better_or_worse():
     before = {"val_accuracy": 0.85, "val_loss": 0.4, "train_loss": 0.2, "gone": 1.0, "same": 1.0}
     after = {"val_accuracy": 0.80, "val_loss": 0.3, "train_loss": 0.1, "new": 2, "same": 1.0}
-    assert metric_rows(before, after) == [
-        ["val_accuracy", "0.85", "0.8", "−0.05", "🔻 worse"],
+    assert metric_rows(before, after, {"val_accuracy": 0.06, "val_loss": 0.05}) == [
+        ["val_accuracy", "0.85", "0.8", "−0.05", "🔻 worse, within a standard deviation of the seeds"],
         ["val_loss", "0.4", "0.3", "−0.1", "✅ better"],
         ["train_loss", "0.2", "0.1", "−0.1", ""],
         ["new", "", "2", "", ""],
