@@ -102,6 +102,18 @@ def test_the_code_asks_for_the_arm_only_where_rates_are_chosen_and_files_are_nam
             assert not {"baseline", "differential"} & words, path
 
 
+def test_evaluate_alone_opens_the_test_images():
+    """Nothing that trains or chooses asks for the part `test`."""
+    for path, tree in modules().items():
+        place = path.relative_to(ROOT / "stages")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "open_samples":
+                parts = {word.value for word in ast.walk(node) if isinstance(word, ast.Constant)}
+                assert str(place) == "evaluate.py" or ("test" not in parts and parts), path
+        if {"training", "rates", "models"} & set(place.parts) or place.name in ("train.py", "find_rates.py"):
+            assert "test" not in {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}, path
+
+
 READS = """
 import sys
 from pydantic import BaseModel

@@ -1,6 +1,7 @@
 """The page of a real run, in a real browser."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -24,7 +25,9 @@ def chromium():
     """A headless Chromium: that of this machine, or of Debian's packages."""
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if not program and shutil.which("apt-get"):
-        subprocess.run(["apt-get", "install", "--yes", "--quiet", "chromium"], capture_output=True, check=False)
+        for command in (["apt-get", "update"], ["apt-get", "install", "--yes", "chromium"]):
+            quietly = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+            subprocess.run(command, env=quietly, capture_output=True, check=False)
         program = shutil.which("chromium")
     if not program:
         pytest.skip("there is no Chromium here, and apt-get cannot install it")
