@@ -45,7 +45,7 @@ def main() -> None:
     def epoch(classifier: Classifier, samples: Samples) -> float:
         synchronise(compute.device)
         started = time.perf_counter()
-        batches = samples.shuffled_batches(params.train.batch_size, [], seed=1, epoch=1)
+        batches = samples.shuffled_batches(params.train, seed=1, epoch=1)
         train_epoch(classifier, optimizer, batches, scales, params, compute, on_step=lambda score: None)
         synchronise(compute.device)
         return time.perf_counter() - started

@@ -50,7 +50,7 @@ def main() -> None:
 
     def real() -> float:
         started = time.perf_counter()
-        batches = samples.shuffled_batches(batch_size, params.train.augment, seed=1, epoch=1)
+        batches = samples.shuffled_batches(params.train, seed=1, epoch=1)
         scales = [1.0] * len(batch_sizes(len(samples), batch_size))
         train_epoch(network, optimizer, batches, scales, params, compute, on_step=lambda score: None)
         return len(samples) / (time.perf_counter() - started)

@@ -164,10 +164,9 @@ def learner(network: Network, samples: Samples, compute: Compute, seed: int, gro
     plan = {group: GroupPlan(1.0) for group in network.groups}
     entries = parameter_groups(params.optimizer, module, network.groups, plan)
     optimizer = build_optimizer(params.optimizer, entries, groups)
-    batches = (
-        batch for epoch in count(1) for batch in samples.shuffled_batches(train.batch_size, train.augment, seed, epoch)
-    )
-    fixed_inputs, fixed_labels = next(samples.shuffled_batches(FIXED, [], seed, epoch=0))
+    batches = (batch for epoch in count(1) for batch in samples.shuffled_batches(train, seed, epoch))
+    as_they_are = train.model_copy(update={"batch_size": FIXED, "augment": [], "mixup": 0, "cutmix": 0})
+    fixed_inputs, fixed_labels = next(samples.shuffled_batches(as_they_are, seed, epoch=0))
     train_mode(classifier.module, train)
     torch.manual_seed(seed)  # dropout
 

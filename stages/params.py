@@ -6,6 +6,7 @@
 import argparse
 import difflib
 import math
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -23,7 +24,9 @@ ARMS: tuple[Arm, ...] = get_args(Arm)
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
-Augmentation = Literal["horizontal_flip", "vertical_flip", "quarter_turn"]
+Augmentation = Literal[
+    "horizontal_flip", "vertical_flip", "quarter_turn", "random_resized_crop", "color_jitter", "random_erasing"
+]
 
 Grain = Literal["stages", "blocks"]
 
@@ -34,6 +37,17 @@ def _without_repeats(values: list[Any]) -> list[Any]:
     return values
 
 
+def _one_group(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression ({error})") from None
+    if groups != 1:
+        raise ValueError(f"{pattern!r} should have one pair of brackets around what names the group, has {groups}")
+    return pattern
+
+
+Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -61,15 +75,42 @@ class Split(Section):
         return self
 
 
-class Data(Section):
-    """Which images, at which size, split how."""
+class Cap(Section):
+    """The most images that are taken; null takes all."""
 
-    source: Literal["elpv", "fake"]
+    train: Count | None
+    val: Count | None
+    test: Count | None
+    per_class: Count | None
+
+
+class Data(Section):
+    """Which images, at which size, split how, and what to do about those that cannot be used."""
+
+    source: Literal["elpv", "fake", "folder", "table", "torchvision"]
+    path: Annotated[str, Field(min_length=1)]
+    table: Annotated[str, Field(min_length=1)] | None
+    dataset: Annotated[str, Field(min_length=1)] | None
+    group_pattern: Annotated[str, Field(min_length=1), AfterValidator(_one_group)] | None
     labels: Literal["confident", "all"]
+    threshold: Annotated[float, Field(ge=0, lt=1)]
     # Five halvings, as in every network of the ResNet line, leave less than one pixel of anything smaller.
     image_size: Annotated[int, Field(ge=32, le=4096)]
+    colour: Literal["auto", "grey", "rgb"]
     split: Split
+    split_by: Literal["count", "hash"]
+    cap: Cap
     seed: Seed
+    on_bad_image: Literal["error", "skip"]
+    allow_leaks: bool
+    max_megapixels: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+    @model_validator(mode="after")
+    def _the_source_is_named_whole(self) -> Self:
+        for source, key in (("table", "table"), ("torchvision", "dataset")):
+            if self.source == source and getattr(self, key) is None:
+                raise ValueError(f"{key} must be set where source is {source}")
+        return self
 
 
 class Model(Section):
@@ -222,6 +263,10 @@ class Train(Section):
     precision: Literal["auto", "float32", "bfloat16"]
     threads: Annotated[int, Field(ge=1)]
     augment: Annotated[list[Augmentation], AfterValidator(_without_repeats)]
+    crop_area: Fraction
+    color_strength: Fraction
+    mixup: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    cutmix: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     batchnorm: Literal["update", "freeze"]
     frozen_batchnorm: Literal["freeze", "update"]
 

@@ -6,6 +6,7 @@ for nothing, and shows its charts also where scripts are switched off.
 """
 
 import argparse
+import base64
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from stages.reporting.figures import (
     Chart,
     as_specification,
     as_svg,
+    class_balance,
     confusion_matrix,
     group_marks,
     learning_curves,
@@ -34,6 +36,7 @@ from stages.reporting.figures import (
 from stages.reporting.provenance import provenance
 from stages.reporting.results import METRICS, PAGE, load_results
 
+CONTACT_SHEET = Path("data/contact_sheet.svg")
 HEIGHT = 240  # pixels, of a chart
 
 
@@ -62,7 +65,7 @@ def main() -> None:
     curves = {arm: _read_csv(METRICS / f"{arm}_curves.csv") for arm in ARMS}
     steps = {arm: _read_csv(METRICS / f"{arm}_rates.csv") for arm in ARMS}
     predictions = {arm: _read_csv(METRICS / f"{arm}_predictions.csv") for arm in ARMS}
-    classes = [name for name in results.prepare["val"] if name != "all"]
+    classes = list(results.prepare["val"]["classes"])
     rates = {arm: results.training[arm]["learning_rates"] for arm in ARMS}
     moved = {arm: results.evaluation["movement"][arm]["mean"] for arm in ARMS}
     alike = {arm: results.evaluation["similarity"][arm]["mean"] for arm in ARMS}
@@ -99,6 +102,11 @@ def main() -> None:
             [reliability_diagram(_read_csv(METRICS / "reliability.csv"))],
         ),
     ]
+    balance = section(
+        "Images of each class in each part",
+        "The first images of each class in each part, as the network sees them.",
+        [class_balance(_read_csv(METRICS / "class_balance.csv"))],
+    )
     page = Environment(
         loader=PackageLoader("stages.reporting", "."), autoescape=True, undefined=StrictUndefined
     ).get_template("page.html.j2")
@@ -112,6 +120,9 @@ def main() -> None:
             arms=ARMS,
             columns=[*ARMS, "difference"],
             sections=sections,
+            balance=balance,
+            contact_sheet=_as_url(CONTACT_SHEET),
+            checks=told.checks_table(results),
             disagreements=find_disagreements(predictions, open_prepared()),
             averaged_over=told.averaged_over(results),
             rows=told.result_table(results),
@@ -121,7 +132,7 @@ def main() -> None:
             by_class=_by_class(_read_csv(METRICS / "per_class.csv")),
             made_from={
                 "images": f"{counts['images']} at {counts['image_size']} pixels: "
-                + ", ".join(f"{counts[part]['all']} {part}" for part in ("train", "val", "test")),
+                + ", ".join(f"{counts[part]['images']} {part}" for part in ("train", "val", "test")),
                 **provenance(),
             },
             params=pd.json_normalize(load_params().model_dump(exclude={"review"})).iloc[0].to_dict(),
@@ -157,6 +168,14 @@ def _title(chart: Chart) -> str:
     """Say what a chart shows: its title, or that of its upright axis."""
     described = chart.to_dict()
     return str(described.get("title") or described.get("encoding", {}).get("y", {}).get("title") or "accuracy")
+
+
+def _as_url(path: Path) -> str:
+    """Give an SVG file as a URL that needs no file."""
+    try:
+        return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    except OSError:
+        raise UserError(f"{path} is missing: run `dvc repro`, which makes it") from None
 
 
 def _by_class(table: pd.DataFrame) -> list[dict[str, str]]:

@@ -108,8 +108,8 @@ def test_metrics_hold_what_a_reviewer_reads(project):
     by_class = pd.read_csv(project.folder / "metrics/per_class.csv")
     assert len(by_class) == 3 * 2 * 2 * 2  # parts, arms, seeds, classes
     bins = pd.read_csv(project.folder / "metrics/reliability.csv")
-    assert (bins.groupby(["arm", "seed"])["samples"].sum() == counts["val"]["all"]).all()
-    assert counts["train"]["all"] == counts["train"]["functional"] + counts["train"]["defective"] == 67
+    assert (bins.groupby(["arm", "seed"])["samples"].sum() == counts["val"]["images"]).all()
+    assert counts["train"]["images"] == sum(counts["train"]["classes"].values()) == 67
 
 
 def test_floats_are_rounded_to_six_digits(project):

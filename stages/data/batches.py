@@ -1,14 +1,19 @@
 """Batches as tensors: which images, in which order, augmented how. All of it follows from the seed and the epoch."""
 
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from stages.data.augmentation import augment_images, mix_images
 from stages.data.store import Prepared
-from stages.params import Augmentation, Part
+from stages.params import Part, Train
+
+GPU_SHARE = 0.5  # of a GPU's free memory that the images may take; the network and its gradients need the rest
 
 
 @dataclass(frozen=True)
@@ -18,8 +23,8 @@ class Samples:
     Attributes:
         pixels: uint8 (all samples, height, width, channels): the memory-mapped file, or a copy on the GPU. Where the
             backbone is frozen, the features (all samples, …) that it makes of them stand in their place.
-        rows: int64 (samples of this part,), positions in `pixels`.
-        labels: int64 (samples of this part,).
+        rows: int64 (samples of this part,), positions in `pixels`, on the same device.
+        labels: int64 (samples of this part,), on the device that computes.
     """
 
     pixels: Tensor
@@ -29,31 +34,58 @@ class Samples:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @cached_property
+    def classes(self) -> int:
+        """How many there are; `prepare` sees to it that every part has them all."""
+        return int(self.labels.max()) + 1
+
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Give all samples in their order, as (uint8 pixels, labels)."""
         for rows, labels in zip(torch.split(self.rows, batch_size), torch.split(self.labels, batch_size), strict=True):
-            yield self.pixels[rows], labels
+            yield self._take(rows), labels
 
-    def shuffled_batches(
-        self, batch_size: int, augment: Sequence[Augmentation], seed: int, epoch: int
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give all samples once, in an order and with an augmentation that `seed` and `epoch` alone decide."""
-        random = np.random.default_rng((seed, epoch))
-        order = torch.from_numpy(random.permutation(len(self))).to(self.rows.device)
-        for chosen in torch.split(order, batch_sizes(len(self), batch_size)):
-            pixels = self.pixels[self.rows[chosen]]
-            for name in augment:
-                pixels = AUGMENTATIONS[name](pixels, random)
-            yield pixels, self.labels[chosen]
+    def shuffled_batches(self, train: Train, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give all samples once, in an order and with an augmentation that `seed` and `epoch` alone decide.
+
+        Args:
+            train: the section of params.yaml, of which the batch size and the augmentation are read.
+            seed: of the replicate.
+            epoch: the first is 1.
+
+        Yields:
+            uint8 pixels (batch, height, width, channels), and labels: (batch,), or where images are mixed the shares of
+            every class (batch, classes).
+        """
+        order = torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(len(self)))
+        for number, chosen in enumerate(torch.split(order, batch_sizes(len(self), train.batch_size))):
+            pixels = self._take(self.rows[chosen.to(self.rows.device)])
+            labels = self.labels[chosen.to(self.labels.device)]
+            if train.augment:
+                pixels = augment_images(pixels, train, seeds=[(seed, epoch, sample) for sample in chosen.tolist()])
+            if train.mixup or train.cutmix:
+                yield mix_images(pixels, labels, self.classes, train, seed=(seed, epoch, number))
+            else:
+                yield pixels, labels
+
+    def _take(self, rows: Tensor) -> Tensor:
+        return self.pixels[rows].to(self.labels.device)
 
 
 def open_samples(prepared: Prepared, parts: Sequence[Part], device: torch.device) -> dict[Part, Samples]:
-    """Give parts as tensors. On the CPU the pixels stay in the memory-mapped file; a GPU gets one copy for all."""
-    pixels = torch.from_numpy(prepared.images).to(device)
+    """Give parts as tensors.
+
+    On the CPU the pixels stay in the memory-mapped file, which may be larger than the memory. A GPU gets one copy for
+    all parts where they fit; otherwise each batch is copied as it is made.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # and nothing writes to it
+        pixels = torch.from_numpy(prepared.images)
+    if device.type == "cuda" and pixels.nbytes < GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
+        pixels = pixels.to(device)
     return {
         part: Samples(
             pixels,
-            rows=torch.from_numpy(prepared.rows(part)).to(device),
+            rows=torch.from_numpy(prepared.rows(part)).to(pixels.device),
             labels=torch.from_numpy(prepared.labels(part)).to(device),
         )
         for part in parts
@@ -72,29 +104,3 @@ def batch_sizes(count: int, batch_size: int) -> list[int]:
     elif rest:
         sizes.append(rest)
     return sizes
-
-
-def _flip(axis: int) -> Callable[[Tensor, np.random.Generator], Tensor]:
-    """Flip about half of the images along one axis of (batch, height, width, channels)."""
-
-    def flip(pixels: Tensor, random: np.random.Generator) -> Tensor:
-        chosen = torch.from_numpy(random.random(len(pixels)) < 0.5).to(pixels.device)
-        return torch.where(chosen[:, None, None, None], pixels.flip(axis), pixels)
-
-    return flip
-
-
-def _quarter_turn(pixels: Tensor, random: np.random.Generator) -> Tensor:
-    """Turn each image by 0, 90, 180 or 270 degrees."""
-    turns = torch.from_numpy(random.integers(4, size=len(pixels))).to(pixels.device)
-    turned = pixels.clone()
-    for turn in (1, 2, 3):
-        turned[turns == turn] = pixels[turns == turn].rot90(turn, (1, 2))
-    return turned
-
-
-AUGMENTATIONS: dict[Augmentation, Callable[[Tensor, np.random.Generator], Tensor]] = {
-    "horizontal_flip": _flip(axis=2),
-    "vertical_flip": _flip(axis=1),
-    "quarter_turn": _quarter_turn,
-}

@@ -2,47 +2,33 @@
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image
 
+from stages.data.image_set import Files, ImageSet, Rendered
+from stages.data.own_images import load_folder, load_table
+from stages.data.torchvision_sets import load_torchvision
 from stages.errors import UserError
 from stages.params import Data
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """Labelled images that are yet to be decoded.
-
-    Attributes:
-        classes: their names; a label is a position in this list.
-        channels: 1 where every image is grey, 3 otherwise.
-        samples: a row for each image: `image` (a name for people), `label`, and `stratum`, kept balanced in the split.
-        open: gives the image of a row.
-    """
-
-    classes: list[str]
-    channels: int
-    samples: pd.DataFrame
-    open: Callable[[int], Image.Image]
 
 
 def load_source(data: Data) -> ImageSet:
     """Find the images that `data.source` names.
 
     Raises:
-        UserError: the package that carries them is not installed.
+        UserError: there are none, or what carries them is missing.
     """
-    return SOURCES[data.source](data)
+    found = SOURCES[data.source](data)
+    return found if data.colour == "auto" else found.in_channels(1 if data.colour == "grey" else 3)
 
 
 def _elpv(data: Data) -> ImageSet:
     """2,624 electroluminescence images of solar cells with the probability of a defect.
 
     Deitsch et al. 2019, https://doi.org/10.1016/j.solener.2019.02.067. The published two-class protocol
-    (`labels: all`) calls a cell defective above 0.5; `confident` keeps the cells on which the experts were sure.
+    (`labels: all`, `threshold: 0.5`) calls a cell defective above 0.5; `confident` keeps the cells on which the experts
+    were sure.
     """
     package = importlib.util.find_spec("elpv_dataset")
     if package is None or package.origin is None:
@@ -51,14 +37,19 @@ def _elpv(data: Data) -> ImageSet:
     table = pd.read_csv(folder / "labels.csv", sep=r"\s+", names=["image", "probability", "cell"])
     if data.labels == "confident":
         table = table[table["probability"].isin([0.0, 1.0])].reset_index(drop=True)
-    table["label"] = (table["probability"] > 0.5).astype(int)
-    table["stratum"] = table["cell"]
-    files = [folder / name for name in table["image"]]
     return ImageSet(
         classes=["functional", "defective"],
         channels=1,
-        samples=table[["image", "label", "stratum"]],
-        open=lambda row: Image.open(files[row]),
+        samples=pd.DataFrame(
+            {
+                "image": table["image"],
+                "label": (table["probability"] > data.threshold).astype(int),
+                "stratum": table["cell"],
+                "group": "",
+                "split": "",
+            }
+        ),
+        images=Files(folder, tuple(table["image"])),
     )
 
 
@@ -69,13 +60,20 @@ def _fake(data: Data) -> ImageSet:
     fake = torchvision.datasets.FakeData(
         size=1000, image_size=(3, data.image_size, data.image_size), num_classes=10, random_offset=1000 * data.seed
     )
+    names = [f"fake-{row:04}" for row in range(len(fake))]
     labels = [int(fake[row][1]) for row in range(len(fake))]
     return ImageSet(
         classes=[f"class {label}" for label in range(10)],
         channels=3,
-        samples=pd.DataFrame({"image": [f"fake-{row:04}" for row in range(len(fake))], "label": labels, "stratum": ""}),
-        open=lambda row: fake[row][0],
+        samples=pd.DataFrame({"image": names, "label": labels, "stratum": "", "group": "", "split": ""}),
+        images=Rendered((fake,), tuple((0, row) for row in range(len(fake)))),
     )
 
 
-SOURCES: dict[str, Callable[[Data], ImageSet]] = {"elpv": _elpv, "fake": _fake}
+SOURCES: dict[str, Callable[[Data], ImageSet]] = {
+    "elpv": _elpv,
+    "fake": _fake,
+    "folder": load_folder,
+    "table": load_table,
+    "torchvision": load_torchvision,
+}

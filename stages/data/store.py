@@ -1,6 +1,6 @@
 """Prepared data: every image decoded and resized once, in one memory-mapped array beside a table of samples."""
 
-from collections.abc import Callable, Iterable
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,12 +10,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from stages.errors import UserError
-from stages.files import whole_directory, write_csv
+from stages.files import write_csv
 from stages.params import Part
 
 PREPARED = Path("data/prepared")
 IMAGES, SAMPLES = "images.npy", "samples.csv"
-COLUMNS = ["image", "label", "class", "stratum", "part"]
+COLUMNS = ["image", "label", "class", "stratum", "group", "part"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Prepared:
 
     Attributes:
         images: uint8 (samples, size, size, channels), memory-mapped.
-        samples: a row for each image, with the columns `image`, `label`, `class`, `stratum`, `part`.
+        samples: a row for each image, with the columns `image`, `label`, `class`, `stratum`, `group` and `part`,
+            which is empty where an image was skipped.
     """
 
     images: npt.NDArray[np.uint8]
@@ -54,28 +55,38 @@ class Prepared:
         return self.samples["label"].to_numpy(dtype=np.int64)[self.rows(part)]
 
 
-def write_prepared(
-    samples: pd.DataFrame,
-    pixels: Callable[[int], npt.NDArray[np.uint8]],
-    shape: tuple[int, int, int],
-    progress: Callable[[range], Iterable[int]],
-    folder: Path = PREPARED,
-) -> None:
-    """Write the array image by image, and the table; both stand in `folder` when all is done, or neither.
+def make_array(folder: Path, shape: tuple[int, int, int, int]) -> Path:
+    """Make the file of the array, full of zeros that take no room on the disk yet.
 
     Args:
-        samples: the table, one row for each image.
-        pixels: gives the uint8 pixels of a row, of the given shape.
-        shape: (size, size, channels).
-        progress: shows how far the rows have come.
-        folder: what to write.
+        folder: what to write into.
+        shape: (images, size, size, channels).
     """
-    with whole_directory(folder) as beside:
-        images = np.lib.format.open_memmap(beside / IMAGES, mode="w+", dtype=np.uint8, shape=(len(samples), *shape))
-        for row in progress(range(len(samples))):
-            images[row] = pixels(row)
-        images.flush()
-        write_csv(beside / SAMPLES, samples[COLUMNS])
+    path = folder / IMAGES
+    np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    return path
+
+
+def write_images(path: Path, first: int, pixels: npt.NDArray[np.uint8]) -> None:
+    """Write images into the array's file at their place.
+
+    They go through the file and not through a mapping, whose pages would count as this process's memory.
+
+    Args:
+        path: what `make_array` gave.
+        first: the place of the first of them.
+        pixels: uint8 (images, size, size, channels), contiguous.
+    """
+    with path.open("r+b") as file:
+        np.lib.format.read_magic(file)
+        np.lib.format.read_array_header_1_0(file)
+        file.seek(first * pixels[0].nbytes, os.SEEK_CUR)
+        file.write(pixels.data)
+
+
+def write_samples(folder: Path, samples: pd.DataFrame) -> None:
+    """Write the table beside the array, one row for each image."""
+    write_csv(folder / SAMPLES, samples[COLUMNS])
 
 
 def open_prepared(folder: Path = PREPARED) -> Prepared:
@@ -85,8 +96,8 @@ def open_prepared(folder: Path = PREPARED) -> Prepared:
         UserError: it is missing or damaged.
     """
     try:
-        # Copy-on-write, since torch has no read-only tensors; nothing ever writes to it.
-        images = np.load(folder / IMAGES, mmap_mode="c", allow_pickle=False)
+        # Read-only: a copy-on-write mapping larger than the memory is refused by Linux.
+        images = np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False)
         samples = pd.read_csv(folder / SAMPLES, keep_default_na=False)
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} is missing: run `dvc repro prepare`, which makes it") from None

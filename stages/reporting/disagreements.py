@@ -1,17 +1,13 @@
 """The validation images on which the arms disagree, for people to look at."""
 
-import base64
-import io
 from collections import Counter
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from PIL import Image
 
 from stages.data.store import Prepared
 from stages.params import ARMS, Arm
+from stages.reporting.thumbnails import as_data_url
 
 SHOWN = 12  # images
 
@@ -56,13 +52,6 @@ def find_disagreements(predictions: dict[Arm, pd.DataFrame], prepared: Prepared)
         )
         for name in chosen
     ]
-
-
-def as_data_url(pixels: npt.NDArray[np.uint8]) -> str:
-    """Give uint8 pixels (height, width, 1 or 3) as a PNG in a URL."""
-    content = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels.squeeze())).save(content, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
 def _in_words(predicted: "pd.Series[str]") -> str:

@@ -18,8 +18,11 @@ COLOUR = alt.Color(
     legend=alt.Legend(orient="top", symbolOpacity=1),
 )
 SHAPE = alt.Shape("arm:N", title=None, scale=alt.Scale(domain=list(ARMS)))
+PART_COLOURS = ["#009E73", "#CC79A7", "#E69F00"]
+SPELT_OUT = 20  # classes; beyond that a tile of the confusion matrix has no room for a figure
 PART_NAMES = {"train": "training", "val": "validation"}
 Chart: TypeAlias = Any  # one of altair's charts, which share no typed base
+alt.data_transformers.disable_max_rows()  # 100 classes have 10,000 pairs
 
 
 def learning_curves(curves: dict[Arm, pd.DataFrame], part: str, figure: str) -> Chart:
@@ -127,6 +130,28 @@ def range_tests(trials: pd.DataFrame, suggestions: dict[str, float]) -> Chart:
     return layers
 
 
+def class_balance(counts: pd.DataFrame) -> Chart:
+    """Draw how many images of each class each part has.
+
+    Args:
+        counts: content of metrics/class_balance.csv.
+    """
+    classes, parts = (list(dict.fromkeys(counts[name])) for name in ("class", "part"))
+    return (
+        alt.Chart(counts)
+        .mark_bar()
+        .encode(
+            x=alt.X("images:Q"),
+            y=alt.Y("class:N", title=None, sort=classes),
+            yOffset=alt.YOffset("part:N", sort=parts),
+            color=alt.Color(
+                "part:N", title=None, scale=alt.Scale(domain=parts, range=PART_COLOURS), legend=alt.Legend(orient="top")
+            ),
+            tooltip=["class", "part", "images"],
+        )
+    )
+
+
 def confusion_matrix(predictions: pd.DataFrame, classes: list[str], arm: str) -> Chart:
     """Draw how often each class was taken for which, as a share of the images of the actual class.
 
@@ -149,6 +174,8 @@ def confusion_matrix(predictions: pd.DataFrame, classes: list[str], arm: str) ->
     tiles = base.mark_rect().encode(
         color=alt.Color("share:Q", scale=alt.Scale(scheme="blues", domain=[0, 1]), legend=None)
     )
+    if len(classes) > SPELT_OUT:
+        return tiles
     text = base.mark_text().encode(
         text=alt.Text("share:Q", format=".0%" if len(classes) > 4 else ".1%"),
         color=alt.condition("datum.share > 0.72", alt.value("white"), alt.value("black")),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stages.data.checks import CHECKS
 from stages.files import read_json
 from stages.params import ARMS, Arm
 
@@ -38,6 +39,15 @@ def load_results() -> Results:
         training={arm: read_json(METRICS / f"{arm}.json") for arm in ARMS},
         evaluation=read_json(METRICS / "evaluation.json"),
     )
+
+
+def checks_table(results: Results) -> list[dict[str, str]]:
+    """Give a row for each check of the images that found something."""
+    return [
+        {"check": check.replace("_", " "), "found": f"{found:,}", "means": CHECKS[check].means}
+        for check, found in results.prepare["checks"].items()
+        if found
+    ]
 
 
 def verdict(results: Results) -> str:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from stages.data.augmentation import changes_images
 from stages.data.batches import Samples
 from stages.models.compute import Compute
 from stages.models.inference import BATCH_SIZE
@@ -46,7 +47,7 @@ def head_on_features(
     """
     head = network.groups["head"]
     learning = {name for name, parameter in network.module.named_parameters() if parameter.requires_grad}
-    if learning != set(head) or train.augment or _batchnorm_moves(network.module, train):
+    if learning != set(head) or changes_images(train) or _batchnorm_moves(network.module, train):
         return None
     layers = {name.rpartition(".")[0] for name in head}
     if len(layers) > 1:

@@ -57,11 +57,16 @@ def train_epoch(
         scale_rates(optimizer, scale)
         logits, loss = train_step(classifier, optimizer, inputs, labels, params.optimizer.clip_norm, compute)
 
-        correct += (logits.argmax(1) == labels).sum()
+        correct += (logits.argmax(1) == most_likely(labels)).sum()
         loss_sum += loss * len(labels)
         seen += len(labels)
         on_step(Score(correct.item() / seen, loss_sum.item() / seen) if step % SHOW_EVERY == 1 else None)
     return Score(correct.item() / seen, loss_sum.item() / seen)
+
+
+def most_likely(labels: Tensor) -> Tensor:
+    """Give labels (batch,); of mixed images, whose labels are shares (batch, classes), the larger share's."""
+    return labels if labels.ndim == 1 else labels.argmax(1)
 
 
 def train_step(
@@ -78,7 +83,7 @@ def train_step(
         classifier: what learns, in training mode.
         optimizer: how it learns, with its rates set.
         inputs: a batch of what the classifier takes.
-        labels: (batch,).
+        labels: (batch,), or the share of each class (batch, classes).
         clip_norm: the largest L2 norm of the whole gradient, or None.
         compute: device and precision.
     """

@@ -87,7 +87,7 @@ def train_replicate(
             classifier, seen = head_on_features(network, samples, train, compute) or (network, samples)
 
         torch.manual_seed(seed * 1_000_003 + epoch)  # dropout and stochastic depth
-        batches = seen["train"].shuffled_batches(train.batch_size, train.augment, seed, epoch)
+        batches = seen["train"].shuffled_batches(train, seed, epoch)
         of_epoch = scale[(epoch - 1) * steps : epoch * steps]
         trained = train_epoch(
             classifier, optimizer, batches, of_epoch, params, compute, on_step=partial(on_step, epoch)

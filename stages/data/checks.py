@@ -1,0 +1,127 @@
+"""What can be wrong with images, in one table: what each check is called, what follows from it, what it means."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from stages.params import Data
+
+if TYPE_CHECKING:
+    import pandas as pd  # seldom needed, and slow to load
+
+# refused: prepare stops | skipped: or it stops (data.on_bad_image) | leak: it stops, or goes on (data.allow_leaks)
+# left out: never taken for an image | warned: used, and worth a look | noted: used, and converted where need be
+Consequence = Literal["refused", "skipped", "leak", "left out", "warned", "noted"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that can be wrong.
+
+    Attributes:
+        consequence: what follows.
+        means: in a few words, for people.
+    """
+
+    consequence: Consequence
+    means: str
+
+
+CHECKS = {
+    "outside": Check("refused", "the path or the symbolic link leaves data.path"),
+    "unknown_split": Check("refused", "the table's split is not train, val or test"),
+    "missing": Check("skipped", "there is no such file"),
+    "empty": Check("skipped", "the file has no bytes"),
+    "not_an_image": Check("skipped", "no image format that is known here"),
+    "truncated": Check("skipped", "the file ends before the image does"),
+    "unreadable": Check("skipped", "the file or its pixels cannot be read"),
+    "too_large": Check("skipped", "more pixels than data.max_megapixels"),
+    "no_label": Check("skipped", "it stands in no class folder, or its label is empty"),
+    "two_labels": Check("skipped", "the same pixels under another label too"),
+    "leak": Check("leak", "the same pixels in another part too"),
+    "group_in_two_parts": Check("leak", "its group is in another part too"),
+    "hidden": Check("left out", "the name begins with a dot"),
+    "linked_folder": Check("left out", "a symbolic link to a folder"),
+    "near_duplicate": Check("warned", "almost the same as an image in another part"),
+    "duplicate": Check("warned", "the same pixels again in the same part"),
+    "few_samples": Check("warned", "a class with few images in a part"),
+    "wrong_extension": Check("noted", "the name says another format than the content"),
+    "animated": Check("noted", "more than one frame; the first is used"),
+    "cmyk": Check("noted", "CMYK, converted to RGB"),
+    "sixteen_bit": Check("noted", "16 bits a channel, scaled to 8"),
+    "palette_transparency": Check("noted", "a palette with transparency, put on white"),
+    "grey_alpha": Check("noted", "grey with transparency, put on white"),
+    "transparency": Check("noted", "colours with transparency, put on white"),
+    "exif_orientation": Check("noted", "turned upright, as its EXIF says"),
+    "extreme_shape": Check("noted", "one side more than ten times the other"),
+    "not_ascii": Check("noted", "letters beyond ASCII in the name"),
+}
+STOPS = "stops prepare"
+TOLD = 5  # findings that a message names
+
+
+class Finding(NamedTuple):
+    """One thing that a check found.
+
+    Attributes:
+        check: a key of `CHECKS`.
+        image: the name of the image, of the file, or of the class.
+        detail: what is to know beyond that, such as the other image.
+    """
+
+    check: str
+    image: str
+    detail: str = ""
+
+
+def stopping(findings: Sequence[Finding], data: Data) -> list[str]:
+    """Say what was found that params.yaml does not allow to go on with, and what to do: a line for each consequence."""
+    advice: dict[Consequence, str] = {
+        "refused": "mend them",
+        "skipped": "mend or remove them, or set data.on_bad_image to skip",
+        "leak": "remove one of each, or set data.allow_leaks to true",
+    }
+    problems = []
+    for consequence, what_to_do in advice.items():
+        found = [
+            finding
+            for finding in findings
+            if CHECKS[finding.check].consequence == consequence and follows(finding.check, data) == STOPS
+        ]
+        if found:
+            named = "; ".join(in_words(finding) for finding in found[:TOLD])
+            more = f" and {len(found) - TOLD:,} more" if len(found) > TOLD else ""
+            problems.append(f"data: {named}{more}: {what_to_do}")
+    return problems
+
+
+def in_words(finding: Finding) -> str:
+    """Say what was found, such as `cats/7.png (truncated: …)`."""
+    means = CHECKS[finding.check].means
+    return f"{finding.image} ({means}: {finding.detail})" if finding.detail else f"{finding.image} ({means})"
+
+
+def count(findings: Sequence[Finding]) -> dict[str, int]:
+    """Give every check its number of findings."""
+    found = Counter(finding.check for finding in findings)
+    return {check: found[check] for check in CHECKS}
+
+
+def follows(check: str, data: Data) -> str:
+    """Say what follows from a finding under these parameters, in a word or two."""
+    consequence = CHECKS[check].consequence
+    stops = {"refused": True, "skipped": data.on_bad_image == "error", "leak": not data.allow_leaks}
+    return STOPS if stops.get(consequence) else "allowed" if consequence == "leak" else consequence
+
+
+def as_table(findings: Sequence[Finding], data: Data) -> "pd.DataFrame":
+    """Give a row for each finding, in the order of `CHECKS`, with what follows from it."""
+    import pandas as pd
+
+    order = {check: place for place, check in enumerate(CHECKS)}
+    table = pd.DataFrame(findings, columns=Finding._fields).sort_values(
+        list(Finding._fields), key=lambda column: column.map(order) if column.name == "check" else column
+    )
+    table.insert(1, "consequence", [follows(check, data) for check in table["check"]])
+    return table.drop_duplicates(ignore_index=True)

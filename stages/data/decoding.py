@@ -1,0 +1,129 @@
+"""Decoding every image once, on all cores, straight into the array's file."""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.data.checks import Finding
+from stages.data.image_set import Images
+from stages.data.images import BadImageError, to_pixels
+from stages.data.likeness import BITS, look
+from stages.data.store import write_images
+from stages.errors import UserError
+
+CHUNK = 32  # images that a process takes at once
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every process needs to know.
+
+    Attributes:
+        images: by row.
+        names: of the images, by row.
+        rows: which to decode; the n-th one becomes the n-th image of the array.
+        size: height and width in pixels.
+        channels: 1 or 3.
+        max_megapixels: the limit above which an image is bad.
+        array: a .npy file of the right shape, or None where nothing is written.
+    """
+
+    images: Images
+    names: Sequence[str]
+    rows: Sequence[int]
+    size: int
+    channels: Literal[1, 3]
+    max_megapixels: float
+    array: Path | None
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What decoding leaves to compare, for the images of a job in their order.
+
+    Attributes:
+        good: bool (images,).
+        digests: S16 (images,), equal where the prepared pixels are.
+        hashes: bool (images, bits), alike where the images look alike.
+        findings: what was bad or unusual.
+    """
+
+    good: npt.NDArray[np.bool_]
+    digests: npt.NDArray[np.bytes_]
+    hashes: npt.NDArray[np.bool_]
+    findings: list[Finding]
+
+
+def decode_all(job: Job, on_images: Callable[[int], object]) -> Decoded:
+    """Decode the images of a job, in parallel. Memory does not grow with their number, but for a few bytes each.
+
+    Args:
+        job: what to decode.
+        on_images: called with how many more are done.
+
+    Raises:
+        UserError: the system ended a process, as it does where memory runs out.
+    """
+    digests = np.zeros(len(job.rows), dtype="S16")
+    hashes = np.zeros((len(job.rows), BITS), dtype=bool)
+    good = np.zeros(len(job.rows), dtype=bool)
+    findings: list[Finding] = []
+    chunks = [range(start, min(start + CHUNK, len(job.rows))) for start in range(0, len(job.rows), CHUNK)]
+    try:
+        with ProcessPoolExecutor(_cores(), initializer=_start, initargs=(job,)) as processes:
+            for chunk, (is_good, digest, likeness, found) in zip(chunks, processes.map(_decode, chunks), strict=True):
+                good[chunk], digests[chunk], hashes[chunk] = is_good, digest, likeness
+                findings += found
+                on_images(len(chunk))
+    except BrokenProcessPool:
+        raise UserError(
+            "data: a process that decoded images was ended by the system, probably for want of memory: "
+            "lower data.max_megapixels"
+        ) from None
+    return Decoded(good, digests, hashes, findings)
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_job: Job  # of this process
+
+
+def _start(job: Job) -> None:
+    global _job  # noqa: PLW0603  # how an initializer hands something over
+    _job = job
+
+
+Chunk = tuple[list[bool], list[bytes], npt.NDArray[np.bool_], list[Finding]]
+
+
+def _decode(places: range) -> Chunk:
+    """Decode a chunk and write it into the array's file."""
+    pixels = np.zeros((len(places), _job.size, _job.size, _job.channels), dtype=np.uint8)
+    good, digests, findings = [], [], []
+    hashes = np.zeros((len(places), BITS), dtype=bool)
+    for place, position in enumerate(places):
+        row = _job.rows[position]
+        try:
+            with _job.images.open(row, _job.max_megapixels) as (image, unusual):
+                pixels[place] = to_pixels(image, _job.size, _job.channels)
+            findings += unusual
+            good.append(True)
+        except BadImageError as error:
+            findings.append(Finding(error.check, _job.names[row], error.detail))
+            good.append(False)
+        digests.append(hashlib.blake2b(pixels[place].tobytes(), digest_size=16).digest())
+        hashes[place] = look(pixels[place])
+    if _job.array:
+        write_images(_job.array, places.start, pixels)
+    return good, digests, hashes, findings

@@ -1,0 +1,93 @@
+"""What every source gives: labelled images that are yet to be decoded."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import pandas as pd
+from PIL import Image
+
+from stages.data.checks import Finding
+from stages.data.images import open_image, peculiarities, refuse_size, told_as_bad_images
+
+
+class Images(Protocol):
+    """Images by their row in the table. It crosses to other processes, so it holds names and no open files."""
+
+    def open(self, row: int, max_megapixels: float) -> AbstractContextManager[tuple[Image.Image, list[Finding]]]:
+        """Give an image whose pixels are not read yet, and what is unusual about it.
+
+        Raises:
+            BadImageError: it cannot be used.
+        """
+
+
+@dataclass(frozen=True)
+class Files:
+    """Image files.
+
+    Attributes:
+        root: the folder that they lie under.
+        paths: relative to it, one for each row.
+        names: as people are told, one for each row; the paths where there are none.
+    """
+
+    root: Path
+    paths: Sequence[str]
+    names: Sequence[str] = ()
+
+    @contextmanager
+    def open(self, row: int, max_megapixels: float) -> Iterator[tuple[Image.Image, list[Finding]]]:
+        """Open the file of a row."""
+        path, name = self.paths[row], (self.names or self.paths)[row]
+        with open_image(self.root / path, max_megapixels) as image:
+            yield image, peculiarities(image, name)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Images that data sets of torchvision make.
+
+    Attributes:
+        datasets: the parts that a set comes in.
+        places: for each row the data set's position in `datasets`, and the image's in the data set.
+    """
+
+    datasets: Sequence[Any]
+    places: Sequence[tuple[int, int]]
+
+    @contextmanager
+    def open(self, row: int, max_megapixels: float) -> Iterator[tuple[Image.Image, list[Finding]]]:
+        """Have the data set make the image of a row."""
+        dataset, position = self.places[row]
+        with told_as_bad_images():
+            image = self.datasets[dataset][position][0]
+            refuse_size(image, max_megapixels)
+            yield image, []
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Labelled images that are yet to be decoded.
+
+    Attributes:
+        classes: their names; a label is a position in this list.
+        channels: 1 for grey, 3 for RGB.
+        samples: a row for each image: `image` (a name for people), `label`, `stratum` (kept balanced in the split),
+            `group` (kept in one part; an empty text stands alone), and `split` (the part that the source gives it, or
+            an empty text).
+        images: gives the image of a row.
+        findings: what was wrong before any image was opened.
+    """
+
+    classes: list[str]
+    channels: Literal[1, 3]
+    samples: pd.DataFrame
+    images: Images
+    findings: list[Finding] = field(default_factory=list)
+
+    def in_channels(self, channels: Literal[1, 3]) -> "ImageSet":
+        """Give the same images in grey or in RGB."""
+        return replace(self, channels=channels)

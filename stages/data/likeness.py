@@ -1,0 +1,100 @@
+"""Images that are the same, or almost, where they should not be."""
+
+import itertools
+
+import imagehash
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image
+
+from stages.data.checks import Finding
+from stages.params import PARTS
+
+SIDE = 16
+BITS = SIDE**2  # of a perceptual hash
+# How many of them may differ. Measured on 58 images: saved again at JPEG quality 60 or resized to two thirds, 9 in 10
+# differ in 11 bits at most; cut by 2 % at the edges, half differ in 23 or more.
+NEAR = 16
+AT_ONCE = 256  # images compared with all others in one product of matrices
+
+
+def look(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Give the perceptual hash (DCT) of prepared pixels (size, size, 1 or 3)."""
+    squeezed = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    bits: npt.NDArray[np.bool_] = imagehash.phash(Image.fromarray(squeezed), hash_size=SIDE).hash
+    return bits.ravel()
+
+
+def same_pixels(samples: pd.DataFrame, digests: npt.NDArray[np.bytes_]) -> tuple[list[Finding], list[int]]:
+    """Find images with the same pixels: under two labels, in two parts, or twice in one part.
+
+    Args:
+        samples: the images that are used, with the columns `image`, `class` and `part`.
+        digests: (images,), equal where the pixels are.
+
+    Returns:
+        The findings, and the index of the images under two labels: nobody can say which label is right.
+    """
+    findings: list[Finding] = []
+    torn: list[int] = []
+    for _, same in samples.assign(digest=digests)[_repeated(digests)].groupby("digest", sort=False):
+        of_class = dict(zip(same["class"][::-1], same["image"][::-1], strict=True))  # the first image of each
+        of_part = dict(zip(same["part"][::-1], same["image"][::-1], strict=True))
+        if len(of_class) > 1:
+            torn += list(same.index)
+            findings += _elsewhere("two_labels", same, "class", of_class)
+            continue
+        if len(of_part) > 1:
+            findings += _elsewhere("leak", same, "part", of_part)
+        firsts = set(of_part.values())
+        findings += [
+            Finding("duplicate", image, f"the same as {of_part[part]}")
+            for image, part in zip(same["image"], same["part"], strict=True)
+            if image not in firsts
+        ]
+    return findings, torn
+
+
+def _repeated(digests: npt.NDArray[np.bytes_]) -> npt.NDArray[np.bool_]:
+    return pd.Series(digests).duplicated(keep=False).to_numpy()
+
+
+def _elsewhere(check: str, same: pd.DataFrame, what: str, first_of: dict[str, str]) -> list[Finding]:
+    """Name, for each of the same images, one that stands elsewhere: in another class, or in another part."""
+    return [
+        Finding(check, image, f"here in {here}, and in {there} as {other}")
+        for image, here in zip(same["image"], same[what], strict=True)
+        for there, other in [next(entry for entry in first_of.items() if entry[0] != here)]
+    ]
+
+
+def near_duplicates(
+    samples: pd.DataFrame, digests: npt.NDArray[np.bytes_], hashes: npt.NDArray[np.bool_]
+) -> list[Finding]:
+    """Find images that look almost like one in another part: for each, the one most alike in each earlier part.
+
+    Every image is held against every one of the other parts, so the time grows with the square of their number.
+
+    Args:
+        samples: the images that are used, with the columns `image` and `part`.
+        digests: (images,); the same pixels are another check's.
+        hashes: bool (images, BITS).
+    """
+    names, parts = samples["image"].to_numpy(), samples["part"].to_numpy()
+    signs = hashes.astype(np.float32) * 2 - 1
+    findings = []
+    for earlier, later in itertools.combinations(PARTS, 2):
+        ours, theirs = (np.flatnonzero(parts == part) for part in (later, earlier))
+        if not len(theirs):
+            continue
+        others = signs[theirs].T
+        for rows in np.split(ours, range(AT_ONCE, len(ours), AT_ONCE)):
+            agreement = signs[rows] @ others  # equal bits less unequal ones: exact, for they are whole numbers
+            nearest = agreement.argmax(axis=1)
+            differing = ((BITS - agreement.max(axis=1)) / 2).astype(int)
+            for row, other, bits in zip(rows, theirs[nearest], differing, strict=True):
+                if bits <= NEAR and digests[row] != digests[other]:
+                    detail = f"in {later}, like {names[other]} in {earlier}; {bits} of {BITS} bits differ"
+                    findings.append(Finding("near_duplicate", str(names[row]), detail))
+    return findings

@@ -1,0 +1,218 @@
+"""A user's own images: a folder with a folder for each class, or a table that names files and labels."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stages.data.checks import Finding
+from stages.data.image_set import Files, ImageSet
+from stages.errors import UserError, first_line
+from stages.params import Data, Part
+
+# How people call the parts, in folders and in tables.
+PART_NAMES: dict[str, Part] = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val",
+    "test": "test",
+}  # fmt: skip
+HOUSEKEEPING = {".gitignore", ".gitkeep", ".dvcignore"}  # of Git and DVC, which nobody takes for images
+READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    ".csv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False),
+    ".parquet": pd.read_parquet,
+}
+
+
+def load_folder(data: Data) -> ImageSet:
+    """Find images in `PATH/class/…`, or in `PATH/{train,val,test}/class/…`, at any depth below the class.
+
+    Raises:
+        UserError: there is no such folder, there are fewer than two classes, or a part stands beside classes.
+    """
+    root = _root(data)
+    findings: list[Finding] = []
+    paths = list(_files(root, findings))
+    split_as_given = _comes_in_parts(root)
+    depth = 2 if split_as_given else 1
+    folders = [Path(path).parts[:-1] for path in paths]
+    table = pd.DataFrame(
+        {
+            "path": paths,
+            "label": [names[depth - 1] if len(names) >= depth else "" for names in folders],
+            "split": [PART_NAMES[names[0].lower()] if split_as_given and names else "" for names in folders],
+            "group": "",
+        },
+        dtype=str,
+    )
+    if data.group_pattern:
+        table["group"] = table["path"].str.extract(data.group_pattern, expand=False).fillna("")
+    classes = _folders(root) if depth == 1 else [name for part in _folders(root) for name in _folders(root / part)]
+    return _image_set(root, table, set(classes), findings)
+
+
+def load_table(data: Data) -> ImageSet:
+    """Find images by a table with the columns `path` and `label`, and if need be `split` and `group`.
+
+    Raises:
+        UserError: the table is missing, cannot be read, or lacks a column.
+    """
+    root = _root(data)
+    source = root / str(data.table)
+    reader = READERS.get(source.suffix.lower())
+    if reader is None:
+        raise UserError(f"data.table: {data.table} should end in {' or '.join(READERS)}")
+    try:
+        read = reader(source)
+    except FileNotFoundError:
+        raise UserError(f"data.table: {source} is missing") from None
+    except Exception as error:  # the readers raise many kinds at damaged files
+        raise UserError(f"data.table: {source} cannot be read as a table: {first_line(error)}") from None
+    lacking = {"path", "label"} - set(read)
+    if lacking:
+        raise UserError(
+            f"data.table: {source} lacks the column {' and '.join(sorted(lacking))}; it has {', '.join(map(str, read))}"
+        )
+    table = pd.DataFrame({name: _as_text(read[name]) if name in read else "" for name in ("path", "label")})
+    for name in ("split", "group"):
+        table[name] = _as_text(read[name]) if name in read else ""
+
+    findings = []
+    inside = _inside(root)
+    kept = pd.Series(True, index=table.index)
+    for row, path in enumerate(table["path"]):
+        if not inside(path):
+            findings.append(Finding("outside", printable(path)))
+            kept[row] = False
+    given = table["split"].str.lower()
+    if given.ne("").any():
+        unknown = kept & ~given.isin(PART_NAMES)
+        findings += [
+            Finding("unknown_split", printable(path), repr(split))
+            for path, split in table.loc[unknown, ["path", "split"]].itertuples(index=False)
+        ]
+        kept &= ~unknown
+        table["split"] = given.map(PART_NAMES)
+    return _image_set(root, table[kept].reset_index(drop=True), set(table["label"]), findings)
+
+
+def _image_set(root: Path, table: pd.DataFrame, labels: set[str], findings: list[Finding]) -> ImageSet:
+    """Give the images of a table with `path`, `label`, `split` and `group`, less those that have no label."""
+    # An absolute path would carry a user's name into the metrics.
+    names = [printable(os.path.relpath(path, root) if Path(path).is_absolute() else path) for path in table["path"]]
+    findings += [Finding("not_ascii", name) for name in names if not name.isascii() or "\\" in name]
+    unlabelled = table["label"] == ""
+    findings += [Finding("no_label", names[row]) for row in table.index[unlabelled]]
+    classes = sorted(labels - {""}, key=_by_number_or_name)
+    if len(classes) < 2:
+        raise UserError(f"data.path: {root} has {_listed(classes)}; it takes two classes at least to tell apart")
+    label_of = {name: label for label, name in enumerate(classes)}
+    kept = table[~unlabelled]
+    return ImageSet(
+        classes=[printable(name) for name in classes],
+        channels=3,
+        samples=pd.DataFrame(
+            {
+                "image": [names[row] for row in kept.index],
+                "label": kept["label"].map(label_of).astype(int),
+                "stratum": "",
+                "group": kept["group"].map(printable),
+                "split": kept["split"],
+            }
+        ).reset_index(drop=True),
+        images=Files(root, tuple(kept["path"]), tuple(names[row] for row in kept.index)),
+        findings=findings,
+    )
+
+
+def printable(text: str) -> str:
+    """Give a name as text that any terminal, table and page can bear: what cannot be printed is spelt out."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def _root(data: Data) -> Path:
+    root = Path(data.path).expanduser()
+    if not root.is_dir():
+        raise UserError(f"data.path: {data.path} is no folder: set it to the folder of your images")
+    return root
+
+
+def _folders(folder: Path) -> list[str]:
+    """Names of the folders in a folder that are neither hidden nor links."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name[0] != ".")
+
+
+def _comes_in_parts(root: Path) -> bool:
+    """Whether the folders in the root are the parts and not the classes."""
+    folders = _folders(root)
+    parts = [name for name in folders if name.lower() in PART_NAMES]
+    if not parts:
+        return False
+    if len(parts) < len(folders):
+        beside = next(name for name in folders if name not in parts)
+        raise UserError(f"data.path: {root} holds {parts[0]}/ beside {printable(beside)}/: is it parts, or classes?")
+    if not any(PART_NAMES[name.lower()] == "train" for name in parts):
+        raise UserError(f"data.path: {root} holds {', '.join(parts)} and no train/")
+    return True
+
+
+def _files(root: Path, findings: list[Finding]) -> Iterator[str]:
+    """Give the path of every file that may be an image, in order, and say what is passed over."""
+    inside = _inside(root)
+    for folder, folders, names in os.walk(root, onerror=_refuse_folder):
+        folders.sort()
+        below = Path(folder).relative_to(root)
+        for name in list(folders):
+            path = str(below / name)
+            link = (root / path).is_symlink()
+            if link or name.startswith("."):
+                check = "hidden" if not link else "linked_folder" if inside(path) else "outside"
+                findings.append(Finding(check, printable(path) + "/"))
+                folders.remove(name)
+        for name in sorted(names):
+            path = str(below / name)
+            if name.startswith("."):
+                findings += [] if name in HOUSEKEEPING else [Finding("hidden", printable(path))]
+            elif not inside(path):
+                findings.append(Finding("outside", printable(path)))
+            else:
+                yield path
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise UserError(f"data.path: {printable(str(error.filename))} cannot be read: {error.strerror}")
+
+
+def _inside(root: Path) -> Callable[[str], bool]:
+    """Give a function that says whether a path, with every link followed, stays below the root."""
+    top = os.path.realpath(root)
+    folder_of = cache(os.path.realpath)  # of a folder with many images, followed once
+
+    def inside(path: str) -> bool:
+        if "\0" in path:
+            return False
+        whole = root / path
+        real = os.path.realpath(whole) if whole.is_symlink() else f"{folder_of(whole.parent)}{os.sep}{whole.name}"
+        return whole.name != ".." and real.startswith(top + os.sep)
+
+    return inside
+
+
+def _as_text(column: "pd.Series[Any]") -> "pd.Series[str]":
+    """Give the cells as text; a missing one is empty, and 1.0 is 1, for a hole turns integers into floats."""
+    whole = column.map(lambda cell: int(cell) if isinstance(cell, float) and cell.is_integer() else cell)
+    return pd.Series(["" if pd.isna(cell) else str(cell).strip() for cell in whole], index=column.index, dtype=str)
+
+
+def _by_number_or_name(name: str) -> tuple[bool, int, str]:
+    """Sort 9 before 10, and b after a."""
+    number = name.isascii() and name.isdecimal() and len(name) < 16
+    return (not number, int(name) if number else 0, name)
+
+
+def _listed(classes: Iterable[str]) -> str:
+    names = [printable(name) for name in classes]
+    return f"one class, {names[0]}" if names else "no classes"

@@ -1,0 +1,114 @@
+"""The classification sets of torchvision.datasets, by name, with the parts that each comes in."""
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from stages.data.image_set import ImageSet, Rendered
+from stages.errors import UserError, first_line
+from stages.params import Data
+
+if TYPE_CHECKING:
+    from torchvision.datasets import VisionDataset
+
+# How to ask a set for each of its parts. `all`: it comes in one, and is split here.
+Parts = dict[str, dict[str, Any]]
+BY_FLAG: Parts = {"train": {"train": True}, "test": {"train": False}}
+IN_TWO: Parts = {"train": {"split": "train"}, "test": {"split": "test"}}
+IN_THREE: Parts = {**IN_TWO, "val": {"split": "val"}}
+# Their test labels are kept back, so what they call val is the only part beside train.
+WITHOUT_TEST: Parts = {"train": {"split": "train"}, "val": {"split": "val"}}
+IN_ONE: Parts = {"all": {}}
+
+SETS: dict[str, Parts] = {
+    **dict.fromkeys(("CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "KMNIST", "QMNIST", "USPS"), BY_FLAG),
+    **dict.fromkeys(("Food101", "GTSRB", "StanfordCars", "STL10", "SVHN"), IN_TWO),
+    **dict.fromkeys(("DTD", "FGVCAircraft", "Flowers102", "PCAM", "RenderedSST2"), IN_THREE),
+    **dict.fromkeys(("ImageNet", "Imagenette"), WITHOUT_TEST),
+    **dict.fromkeys(("Caltech101", "Caltech256", "EuroSAT", "SEMEION", "SUN397"), IN_ONE),
+    "Country211": {**IN_TWO, "val": {"split": "valid"}},
+    "EMNIST": {part: {"split": "balanced", **flag} for part, flag in BY_FLAG.items()},
+    "OxfordIIITPet": {"train": {"split": "trainval"}, "test": {"split": "test"}},
+}
+# Under which names the sets keep their labels.
+LABELS = ("targets", "labels", "_labels", "y")
+
+
+def load_torchvision(data: Data) -> ImageSet:
+    """Find a set of torchvision in `data.path`, or download it there.
+
+    Torchvision checks what it downloads against fixed checksums before it unpacks anything.
+
+    Raises:
+        UserError: there is no such set, or it is neither there nor to be had.
+    """
+    from stages.libraries import torchvision
+
+    name = str(data.dataset)
+    if name not in SETS:
+        meant = difflib.get_close_matches(name, SETS, n=1, cutoff=0.5)
+        advice = f"did you mean {meant[0]}?" if meant else f"known are {', '.join(sorted(SETS))}"
+        raise UserError(f"data.dataset: torchvision has no classification set {name}; {advice}")
+    kind = getattr(torchvision.datasets, name)
+    parts = {part: _open(kind, Path(data.path), how, name) for part, how in SETS[name].items()}
+
+    datasets = list(parts.values())
+    samples = pd.concat(
+        pd.DataFrame(
+            {
+                "image": [f"{name}-{part}-{row:06}" for row in range(len(dataset))],
+                "label": _labels(dataset),
+                "stratum": "",
+                "group": "",
+                "split": "" if part == "all" else part,
+            }
+        )
+        for part, dataset in parts.items()
+    ).reset_index(drop=True)
+    return ImageSet(
+        classes=_classes(datasets[0], int(samples["label"].max()) + 1),
+        channels=1 if datasets[0][0][0].mode == "L" else 3,
+        samples=samples,
+        images=Rendered(
+            datasets, tuple((part, row) for part, dataset in enumerate(datasets) for row in range(len(dataset)))
+        ),
+    )
+
+
+def _open(kind: "type[VisionDataset]", root: Path, how: dict[str, Any], name: str) -> Any:
+    """Open a part of a set, downloaded if it must be and can be."""
+    try:
+        return kind(root, **how)
+    except (RuntimeError, OSError):
+        pass  # it is not there yet
+    except (ImportError, ValueError) as error:
+        raise UserError(f"data.dataset: {name}: {first_line(error)}") from None
+    try:
+        return kind(root, **how, download=True)
+    except TypeError:
+        raise UserError(
+            f"data.dataset: {name} is not in {root}, and torchvision does not download it: see its documentation"
+        ) from None
+    except Exception as error:  # of the network, of archives, of checksums
+        raise UserError(
+            f"data.dataset: {name} is not in {root} and could not be downloaded ({first_line(error)}): "
+            f"put it there as torchvision keeps it"
+        ) from None
+
+
+def _labels(dataset: Any) -> list[int]:
+    for name in LABELS:
+        if hasattr(dataset, name):
+            return [int(label) for label in getattr(dataset, name)]
+    if hasattr(dataset, "_samples"):  # of paths and labels
+        return [int(label) for _, label in dataset._samples]
+    return [int(dataset[row][1]) for row in range(len(dataset))]
+
+
+def _classes(dataset: Any, count: int) -> list[str]:
+    named = getattr(dataset, "classes", getattr(dataset, "categories", ()))
+    if len(named) != count:
+        return [str(label) for label in range(count)]
+    return [name if isinstance(name, str) else name[0] for name in named]  # ImageNet's have several names each

@@ -1,0 +1,61 @@
+"""Small pictures of the images themselves."""
+
+import base64
+import io
+
+import altair as alt
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import vl_convert
+from PIL import Image
+
+from stages.data.store import Prepared
+from stages.params import PARTS
+
+CLASSES, EACH = 16, 4  # shown at most: classes, and images of each in each part
+SIDE = 80  # pixels
+
+
+def contact_sheet(prepared: Prepared) -> str:
+    """Draw the first images of each class in each part as SVG: a row for each class, a column for each part.
+
+    It is black on white, for DVC and the page show it as a picture.
+    """
+    used = prepared.samples[prepared.samples["part"].isin(PARTS)]
+    classes = prepared.classes[:CLASSES]
+    shown = used[used["class"].isin(classes)].groupby(["class", "part"]).head(EACH)
+    table = pd.DataFrame(
+        {
+            "class": shown["class"],
+            "part": shown["part"],
+            "place": shown.groupby(["class", "part"]).cumcount(),
+            "picture": [as_data_url(prepared.images[row], SIDE) for row in shown.index],
+        }
+    )
+    left_out = len(prepared.classes) - len(classes)
+    title = f"the first {CLASSES} of {len(prepared.classes)} classes" if left_out else ""
+    charts = [
+        alt.Chart(table[table["part"] == part], title=part)
+        .mark_image(width=SIDE, height=SIDE)
+        .encode(
+            x=alt.X("place:O", axis=None, scale=alt.Scale(domain=list(range(EACH)))),
+            y=alt.Y("class:N", title=None, sort=classes, axis=None if number else alt.Axis(domain=False, ticks=False)),
+            url="picture:N",
+        )
+        .properties(width=alt.Step(SIDE + 6), height=alt.Step(SIDE + 6))
+        for number, part in enumerate(PARTS)
+    ]
+    chart = alt.hconcat(*charts, title=title).configure_view(stroke=None).configure(background="white")
+    svg: str = vl_convert.vegalite_to_svg(chart.to_dict())
+    return svg
+
+
+def as_data_url(pixels: npt.NDArray[np.uint8], side: int | None = None) -> str:
+    """Give uint8 pixels (height, width, 1 or 3) as a PNG in a URL, made smaller where it is larger than `side`."""
+    content = io.BytesIO()
+    image = Image.fromarray(np.ascontiguousarray(pixels.squeeze()))
+    if side:
+        image.thumbnail((side, side))
+    image.save(content, format="PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
