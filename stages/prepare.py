@@ -85,8 +85,7 @@ def prepare(data: Data, folder: Path = PREPARED) -> Outcome:
     with whole_directory(folder) as beside:
         outcome = check_and_decode(data, beside)
         if outcome.problems:
-            hint = "`python -m stages.prepare --dry-run` lists everything"
-            raise UserError("\n       ".join([*outcome.problems, hint]))
+            raise UserError("\n       ".join(outcome.problems))
         write_samples(beside, outcome.samples)
     return outcome
 

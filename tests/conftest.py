@@ -130,5 +130,6 @@ def samples() -> pd.DataFrame:
             "image": [f"image-{row}" for row in range(60)],
             "label": random.integers(2, size=60),
             "stratum": random.choice(["mono", "poly"], size=60),
+            "group": "",
         }
     )

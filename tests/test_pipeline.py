@@ -326,7 +326,7 @@ def test_predictions_are_those_that_evaluate_counted(project):
     [
         ("README.md", "README.md", "README.md is not a checkpoint"),
         ("models/baseline/seed-9.safetensors", "README.md", "seed-9.safetensors is missing"),
-        ("models/baseline/seed-1.safetensors", "README.md", "README.md is not an image"),
+        ("models/baseline/seed-1.safetensors", "README.md", "README.md (no image format that is known here)"),
     ],
 )
 def test_predict_refuses_what_it_cannot_read_in_one_line(project, checkpoint, image, says):

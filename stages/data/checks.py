@@ -91,8 +91,9 @@ def stopping(findings: Sequence[Finding], data: Data) -> list[str]:
         ]
         if found:
             named = "; ".join(in_words(finding) for finding in found[:TOLD])
-            more = f" and {len(found) - TOLD:,} more" if len(found) > TOLD else ""
-            problems.append(f"data: {named}{more}: {what_to_do}")
+            if len(found) > TOLD:
+                named += f" and {len(found) - TOLD:,} more, listed by `python -m stages.prepare --dry-run`"
+            problems.append(f"data: {named}: {what_to_do}")
     return problems
 
 

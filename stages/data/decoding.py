@@ -15,7 +15,7 @@ import numpy.typing as npt
 from stages.data.checks import Finding
 from stages.data.image_set import Images
 from stages.data.images import BadImageError, to_pixels
-from stages.data.likeness import BITS, look
+from stages.data.likeness import BYTES, look
 from stages.data.store import write_images
 from stages.errors import UserError
 
@@ -52,13 +52,13 @@ class Decoded:
     Attributes:
         good: bool (images,).
         digests: S16 (images,), equal where the prepared pixels are.
-        hashes: bool (images, bits), alike where the images look alike.
+        hashes: uint8 (images, BYTES), alike where the images look alike.
         findings: what was bad or unusual.
     """
 
     good: npt.NDArray[np.bool_]
     digests: npt.NDArray[np.bytes_]
-    hashes: npt.NDArray[np.bool_]
+    hashes: npt.NDArray[np.uint8]
     findings: list[Finding]
 
 
@@ -73,7 +73,7 @@ def decode_all(job: Job, on_images: Callable[[int], object]) -> Decoded:
         UserError: the system ended a process, as it does where memory runs out.
     """
     digests = np.zeros(len(job.rows), dtype="S16")
-    hashes = np.zeros((len(job.rows), BITS), dtype=bool)
+    hashes = np.zeros((len(job.rows), BYTES), dtype=np.uint8)
     good = np.zeros(len(job.rows), dtype=bool)
     findings: list[Finding] = []
     chunks = [range(start, min(start + CHUNK, len(job.rows))) for start in range(0, len(job.rows), CHUNK)]
@@ -104,14 +104,14 @@ def _start(job: Job) -> None:
     _job = job
 
 
-Chunk = tuple[list[bool], list[bytes], npt.NDArray[np.bool_], list[Finding]]
+Chunk = tuple[list[bool], list[bytes], npt.NDArray[np.uint8], list[Finding]]
 
 
 def _decode(places: range) -> Chunk:
     """Decode a chunk and write it into the array's file."""
     pixels = np.zeros((len(places), _job.size, _job.size, _job.channels), dtype=np.uint8)
     good, digests, findings = [], [], []
-    hashes = np.zeros((len(places), BITS), dtype=bool)
+    hashes = np.zeros((len(places), BYTES), dtype=np.uint8)
     for place, position in enumerate(places):
         row = _job.rows[position]
         try:

@@ -2,6 +2,7 @@
 
 import itertools
 
+import faiss
 import imagehash
 import numpy as np
 import numpy.typing as npt
@@ -13,17 +14,16 @@ from stages.params import PARTS
 
 SIDE = 16
 BITS = SIDE**2  # of a perceptual hash
+BYTES = BITS // 8
 # How many of them may differ. Measured on 58 images: saved again at JPEG quality 60 or resized to two thirds, 9 in 10
 # differ in 11 bits at most; cut by 2 % at the edges, half differ in 23 or more.
 NEAR = 16
-AT_ONCE = 256  # images compared with all others in one product of matrices
 
 
-def look(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Give the perceptual hash (DCT) of prepared pixels (size, size, 1 or 3)."""
+def look(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Give the perceptual hash (DCT) of prepared pixels (size, size, 1 or 3) as uint8 (BYTES,)."""
     squeezed = pixels[..., 0] if pixels.shape[2] == 1 else pixels
-    bits: npt.NDArray[np.bool_] = imagehash.phash(Image.fromarray(squeezed), hash_size=SIDE).hash
-    return bits.ravel()
+    return np.packbits(imagehash.phash(Image.fromarray(squeezed), hash_size=SIDE).hash)
 
 
 def same_pixels(samples: pd.DataFrame, digests: npt.NDArray[np.bytes_]) -> tuple[list[Finding], list[int]]:
@@ -70,7 +70,7 @@ def _elsewhere(check: str, same: pd.DataFrame, what: str, first_of: dict[str, st
 
 
 def near_duplicates(
-    samples: pd.DataFrame, digests: npt.NDArray[np.bytes_], hashes: npt.NDArray[np.bool_]
+    samples: pd.DataFrame, digests: npt.NDArray[np.bytes_], hashes: npt.NDArray[np.uint8]
 ) -> list[Finding]:
     """Find images that look almost like one in another part: for each, the one most alike in each earlier part.
 
@@ -79,22 +79,18 @@ def near_duplicates(
     Args:
         samples: the images that are used, with the columns `image` and `part`.
         digests: (images,); the same pixels are another check's.
-        hashes: bool (images, BITS).
+        hashes: uint8 (images, BYTES).
     """
     names, parts = samples["image"].to_numpy(), samples["part"].to_numpy()
-    signs = hashes.astype(np.float32) * 2 - 1
     findings = []
     for earlier, later in itertools.combinations(PARTS, 2):
-        ours, theirs = (np.flatnonzero(parts == part) for part in (later, earlier))
-        if not len(theirs):
-            continue
-        others = signs[theirs].T
-        for rows in np.split(ours, range(AT_ONCE, len(ours), AT_ONCE)):
-            agreement = signs[rows] @ others  # equal bits less unequal ones: exact, for they are whole numbers
-            nearest = agreement.argmax(axis=1)
-            differing = ((BITS - agreement.max(axis=1)) / 2).astype(int)
-            for row, other, bits in zip(rows, theirs[nearest], differing, strict=True):
-                if bits <= NEAR and digests[row] != digests[other]:
-                    detail = f"in {later}, like {names[other]} in {earlier}; {bits} of {BITS} bits differ"
-                    findings.append(Finding("near_duplicate", str(names[row]), detail))
+        theirs, ours = (np.flatnonzero(parts == part) for part in (earlier, later))
+        index = faiss.IndexBinaryFlat(BITS)
+        index.add(hashes[theirs])
+        differing, nearest = index.search(hashes[ours], 1)
+        for row in np.flatnonzero((differing[:, 0] <= NEAR) & (nearest[:, 0] >= 0)):
+            one, other = ours[row], theirs[nearest[row, 0]]
+            if digests[one] != digests[other]:
+                detail = f"in {later}, like {names[other]} in {earlier}; {differing[row, 0]} of {BITS} bits differ"
+                findings.append(Finding("near_duplicate", str(names[one]), detail))
     return findings

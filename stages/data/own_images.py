@@ -45,7 +45,7 @@ def load_folder(data: Data) -> ImageSet:
             "split": [PART_NAMES[names[0].lower()] if split_as_given and names else "" for names in folders],
             "group": "",
         },
-        dtype=str,
+        dtype=object,  # text with bytes that are no UTF-8, as file names may have, fits no other
     )
     if data.group_pattern:
         table["group"] = table["path"].str.extract(data.group_pattern, expand=False).fillna("")
@@ -133,7 +133,7 @@ def printable(text: str) -> str:
 
 
 def _root(data: Data) -> Path:
-    root = Path(data.path).expanduser()
+    root = Path(data.path)
     if not root.is_dir():
         raise UserError(f"data.path: {data.path} is no folder: set it to the folder of your images")
     return root

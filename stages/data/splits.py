@@ -125,25 +125,28 @@ def groups_in_two_parts(samples: pd.DataFrame) -> list[Finding]:
     """Find the groups that the source itself puts in more than one part."""
     grouped = samples[samples["group"] != ""]
     apart = grouped.groupby("group")["part"].transform("nunique") > 1
+    torn = grouped[apart]
     return [
-        Finding("group_in_two_parts", row.image, f"{row.group}, here in {row.part}")
-        for row in grouped[apart].itertuples(index=False)
+        Finding("group_in_two_parts", image, f"{group}, here in {part}")
+        for image, group, part in zip(torn["image"], torn["group"], torn["part"], strict=True)
     ]
 
 
 def few_samples(samples: pd.DataFrame, classes: list[str]) -> list[Finding]:
     """Find the classes that have few images in a part."""
     counts = class_balance(samples, classes)
-    few = counts[(counts["images"] > 0) & (counts["images"] < FEW)].astype(str)
+    few = counts[(counts["images"] > 0) & (counts["images"] < FEW)]
     return [
-        Finding("few_samples", str(row["class"]), f"{row['images']} in {row['part']}") for row in few.to_dict("records")
+        Finding("few_samples", name, f"{images} in {part}")
+        for part, name, images in zip(few["part"], few["class"], few["images"], strict=True)
     ]
 
 
 def empty_classes(samples: pd.DataFrame, classes: list[str]) -> list[str]:
     """Say which class is missing from which part, and what to do, in a line; or nothing."""
     counts = class_balance(samples, classes)
-    empty = [f"{row['part']} has no image of {row['class']}" for _, row in counts[counts["images"] == 0].iterrows()]
+    none = counts[counts["images"] == 0]
+    empty = [f"{part} has no image of {name}" for part, name in zip(none["part"], none["class"], strict=True)]
     more = f"; and {len(empty) - TOLD:,} more" if len(empty) > TOLD else ""
     advice = "raise that fraction, or add images of that class"
     return [f"data.split: {'; '.join(empty[:TOLD])}{more}: {advice}"] if empty else []

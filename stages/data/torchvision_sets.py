@@ -87,10 +87,6 @@ def _open(kind: "type[VisionDataset]", root: Path, how: dict[str, Any], name: st
         raise UserError(f"data.dataset: {name}: {first_line(error)}") from None
     try:
         return kind(root, **how, download=True)
-    except TypeError:
-        raise UserError(
-            f"data.dataset: {name} is not in {root}, and torchvision does not download it: see its documentation"
-        ) from None
     except Exception as error:  # of the network, of archives, of checksums
         raise UserError(
             f"data.dataset: {name} is not in {root} and could not be downloaded ({first_line(error)}): "

@@ -125,23 +125,27 @@ def _link(path: Path, target: str) -> None:
 
 # What is no file with content: name -> how it is made, and the check that names it.
 PLACES: dict[str, tuple[Callable[[Path], None], str]] = {
-    "dangling.png": (lambda path: _link(path, "nowhere.png"), "missing"),
-    "pipe.png": (lambda path: os.mkfifo(path), "unreadable"),
     "linked-folder": (lambda path: _link(path, "../good"), "linked_folder"),
     ".cache": (lambda path: path.mkdir(), "hidden"),
 }
+# The same, which DVC cannot watch: `dvc repro` stops at them before `prepare` does.
+UNWATCHED: dict[str, tuple[Callable[[Path], None], str]] = {
+    "dangling.png": (lambda path: _link(path, "nowhere.png"), "missing"),
+    "pipe.png": (os.mkfifo, "unreadable"),
+}
 
 
-def make_folder(root: Path, good: int = 12) -> dict[str, str | None]:
-    """Fill `root/odd` with every kind, and two classes with good images; give each odd name its check."""
+def make_folder(root: Path, watched: bool) -> dict[str, str | None]:
+    """Fill `root/odd` with every kind, and two classes with 12 good images each; give each odd name its check."""
     odd = root / "odd"
     odd.mkdir(parents=True)
+    places = PLACES if watched else {**PLACES, **UNWATCHED}
     for name, (content, _) in KINDS.items():
         (odd / name).write_bytes(content)
-    for name, (make, _) in PLACES.items():
+    for name, (make, _) in places.items():
         make(odd / name)
     for label, folder in enumerate(("good", "odd")):
         (root / folder).mkdir(exist_ok=True)
-        for number in range(good):
+        for number in range(12):
             picture(1000 * (label + 1) + number).save(root / folder / f"good-{number:02}.png")
-    return {name: check for name, (_, check) in {**KINDS, **PLACES}.items()}
+    return {name: check for name, (_, check) in {**KINDS, **places}.items()}

@@ -1,4 +1,5 @@
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from stages.data.batches import Samples
 from stages.errors import UserError
 from stages.models.compute import set_up_compute
 from stages.models.network import build_network
-from stages.params import Policy, load_params
+from stages.params import Augmentation, Policy, load_params
 from stages.rates.policies import plan_policy
 from stages.rates.schedules import rate_curves, scales
 from stages.training import loop as loop_module
@@ -67,6 +68,17 @@ def test_equal_rates_give_the_same_bits_however_they_are_said(params, samples, s
     assert uniform[1] == other[1]
 
 
+@pytest.mark.parametrize(
+    "knobs", [{"augment": list(get_args(Augmentation))}, {"augment": ["vertical_flip"], "mixup": 0.5, "cutmix": 0.5}]
+)
+def test_both_arms_see_the_same_augmented_and_mixed_images(params, samples, knobs):
+    changed = with_knobs(params, "train", **knobs)
+    one, other = (train(changed, samples, policy) for policy in (EQUAL, Policy(backbone=0.01, head=0.01)))
+    assert same_weights(one[0], other[0])
+    assert one[1] == other[1]
+    assert not same_weights(one[0], train(params, samples, EQUAL)[0])
+
+
 def test_finer_layer_groups_at_the_same_rates_give_the_same_bits(params, samples):
     stages, blocks = (
         train(with_knobs(params, "model", layer_groups=grain), samples, EQUAL) for grain in ("stages", "blocks")
@@ -113,7 +125,9 @@ def test_training_figures_are_counted_over_the_epoch_while_it_trains(params, sam
     network.module.train()
     losses, correct = 0.0, 0
     with torch.no_grad():
-        for pixels, labels in samples["train"].shuffled_batches(8, [], seed=1, epoch=1):
+        for pixels, labels in samples["train"].shuffled_batches(
+            params.train.model_copy(update={"batch_size": 8}), seed=1, epoch=1
+        ):
             logits = network.logits(pixels)
             losses += torch.nn.functional.cross_entropy(logits, labels, reduction="sum").item()
             correct += (logits.argmax(1) == labels).sum().item()

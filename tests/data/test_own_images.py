@@ -1,0 +1,256 @@
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from stages.data.own_images import load_folder, load_table, printable
+from stages.errors import UserError
+from tests.data.bad_images import picture
+
+IMAGE = picture(0)
+
+
+def save(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    IMAGE.save(path)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A folder of two classes."""
+    for name in ("cats/1.png", "cats/2.png", "dogs/1.png", "dogs/deeper/still/2.png"):
+        save(tmp_path / "photographs" / name)
+    return tmp_path / "photographs"
+
+
+@pytest.fixture
+def folder(root, data):
+    """Give what the source makes of the folder."""
+    return lambda **knobs: load_folder(data.model_copy(update={"source": "folder", "path": str(root), **knobs}))
+
+
+def found(source):
+    return [(finding.check, finding.image) for finding in source.findings]
+
+
+def test_a_class_is_a_folder_and_whatever_lies_below_it(folder):
+    source = folder()
+    assert source.classes == ["cats", "dogs"]
+    assert source.channels == 3
+    assert dict(zip(source.samples["image"], source.samples["label"], strict=True)) == {
+        "cats/1.png": 0,
+        "cats/2.png": 0,
+        "dogs/1.png": 1,
+        "dogs/deeper/still/2.png": 1,
+    }
+    assert set(source.samples["split"]) == {""}
+    assert source.findings == []
+
+
+@pytest.mark.parametrize("names", [("train", "val", "test"), ("Training", "Validation", "Test"), ("train", "test")])
+def test_folders_named_as_parts_give_the_parts(tmp_path, data, names):
+    for part in names:
+        for label in ("cats", "dogs"):
+            save(tmp_path / part / label / f"{label}.png")
+    source = load_folder(data.model_copy(update={"path": str(tmp_path)}))
+    assert source.classes == ["cats", "dogs"]
+    parts = {name.split("/")[0]: part for name, part in source.samples[["image", "split"]].itertuples(index=False)}
+    known = {"training": "train", "validation": "val"}
+    assert parts == {name: known.get(name.lower(), name.lower()) for name in names}
+
+
+def test_parts_beside_classes_are_refused(root, folder):
+    save(root / "train/cats/3.png")
+    with pytest.raises(UserError, match=r"holds train/ beside cats/: is it parts, or classes\?"):
+        folder()
+
+
+def test_parts_without_train_are_refused(tmp_path, data):
+    save(tmp_path / "test/cats/1.png")
+    with pytest.raises(UserError, match="holds test and no train/"):
+        load_folder(data.model_copy(update={"path": str(tmp_path)}))
+
+
+def test_images_outside_of_any_class_are_found_and_not_used(root, folder):
+    save(root / "stray.png")
+    assert found(folder()) == [("no_label", "stray.png")]
+    assert len(folder().samples) == 4
+
+
+def test_hidden_files_and_folders_are_left_out_but_for_those_of_git_and_dvc(root, folder):
+    for name in (".thumbnails/1.png", "cats/.1.png.swp", "cats/.DS_Store", ".gitignore"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).touch()
+    assert sorted(found(folder())) == [
+        ("hidden", ".thumbnails/"),
+        ("hidden", "cats/.1.png.swp"),
+        ("hidden", "cats/.DS_Store"),
+    ]
+    assert len(folder().samples) == 4
+
+
+def test_links_are_followed_inside_the_root_and_refused_where_they_leave_it(root, folder, tmp_path):
+    save(tmp_path / "secret.png")
+    (root / "cats/inside.png").symlink_to("../dogs/1.png")
+    (root / "cats/outside.png").symlink_to(tmp_path / "secret.png")
+    (root / "cats/also-outside").symlink_to(tmp_path)
+    (root / "cats/folder").symlink_to("../dogs")
+    (root / "cats/round").symlink_to("..")
+    source = folder()
+    assert sorted(found(source)) == [
+        ("linked_folder", "cats/folder/"),
+        ("outside", "cats/also-outside/"),
+        ("outside", "cats/outside.png"),
+        ("outside", "cats/round/"),  # it leads to the root itself, and so round in a circle
+    ]
+    assert "cats/inside.png" in set(source.samples["image"])
+    assert len(source.samples) == 5
+
+
+def test_a_root_that_is_a_link_itself_is_as_good(root, data, tmp_path):
+    (tmp_path / "link").symlink_to(root)
+    source = load_folder(data.model_copy(update={"path": str(tmp_path / "link")}))
+    assert (len(source.samples), source.findings) == (4, [])
+
+
+def test_groups_are_named_by_the_brackets_of_a_pattern(root, folder):
+    for name in ("patient7_a.png", "patient7_b.png", "unknown.png"):
+        save(root / "cats" / name)
+    samples = folder(group_pattern=r"(patient\d+)_").samples.set_index("image")
+    assert samples["group"].to_dict() == {
+        **dict.fromkeys(samples.index, ""),
+        "cats/patient7_a.png": "patient7",
+        "cats/patient7_b.png": "patient7",
+    }
+
+
+def test_names_are_told_in_ways_that_every_terminal_and_table_can_bear(root, folder):
+    save(root / "cats" / "två.png")
+    save(root / "cats" / "new\nline\x1b[31m.png")
+    Path(os.fsdecode(bytes(root / "cats") + b"/not-\xff-utf8.png")).write_bytes((root / "cats/1.png").read_bytes())
+    source = folder()
+    told = {name for _, name in found(source)}
+    assert told == {"cats/två.png", r"cats/new\nline\x1b[31m.png", r"cats/not-\udcff-utf8.png"}
+    for row, name in enumerate(source.samples["image"]):
+        assert name.encode()
+        with source.images.open(row, 100) as (image, _):
+            assert image.size == IMAGE.size
+    assert printable("plain name.png") == "plain name.png"
+
+
+@pytest.mark.parametrize("classes", [[], ["cats"]])
+def test_fewer_than_two_classes_are_refused(tmp_path, data, classes):
+    for name in classes:
+        save(tmp_path / name / "1.png")
+    with pytest.raises(UserError, match=r"has (no classes|one class, cats); it takes two"):
+        load_folder(data.model_copy(update={"path": str(tmp_path)}))
+
+
+def test_a_root_that_is_not_there_is_refused(data):
+    with pytest.raises(UserError, match=r"data.path: no/such/folder is no folder"):
+        load_folder(data.model_copy(update={"path": "no/such/folder"}))
+
+
+ROWS = [
+    {"path": "cats/1.png", "label": "cat", "split": "train", "group": "a"},
+    {"path": "cats/2.png", "label": "cat", "split": "Validation", "group": "a"},
+    {"path": "dogs/1.png", "label": "dog", "split": "test", "group": ""},
+]
+
+
+@pytest.fixture
+def table(root, data):
+    """Write a table into the folder and give what the source makes of it."""
+
+    def load(rows, name="labels.csv"):
+        frame = pd.DataFrame(rows)
+        if name.lower().endswith(".csv"):
+            frame.to_csv(root / name, index=False)
+        else:
+            frame.to_parquet(root / name)
+        return load_table(data.model_copy(update={"source": "table", "path": str(root), "table": name}))
+
+    return load
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "labels.parquet", "LABELS.CSV"])
+def test_a_table_says_label_part_and_group(table, name):
+    source = table(ROWS, name)
+    assert source.classes == ["cat", "dog"]
+    assert source.samples[["image", "label", "split", "group"]].to_numpy().tolist() == [
+        ["cats/1.png", 0, "train", "a"],
+        ["cats/2.png", 0, "val", "a"],
+        ["dogs/1.png", 1, "test", ""],
+    ]
+    with source.images.open(2, 100) as (image, _):
+        assert image.size == IMAGE.size
+
+
+def test_path_and_label_are_enough(table):
+    source = table([{"path": row["path"], "label": row["label"]} for row in ROWS])
+    assert set(source.samples["split"]) == set(source.samples["group"]) == {""}
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "labels.parquet"])
+def test_labels_that_are_numbers_are_sorted_as_numbers(table, name):
+    source = table([{"path": "cats/1.png", "label": label} for label in (10, 9, 2)], name)
+    assert source.classes == ["2", "9", "10"]
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "labels.parquet"])
+def test_a_missing_label_is_found_and_the_others_stay_whole_numbers(table, name):
+    rows = [
+        {"path": path, "label": label} for path, label in (("cats/1.png", 1), ("cats/2.png", None), ("dogs/1.png", 2))
+    ]
+    source = table(rows, name)
+    assert found(source) == [("no_label", "cats/2.png")]
+    assert source.classes == ["1", "2"] or source.classes == ["1.0", "2.0"]
+
+
+@pytest.mark.parametrize(
+    "path", ["../secret.png", "/etc/passwd", "cats/../../secret.png", "link.png", "linked/1.png", ""]
+)
+def test_a_path_that_leaves_the_root_is_refused(table, root, tmp_path, path):
+    save(tmp_path / "elsewhere/1.png")
+    (root / "link.png").symlink_to(tmp_path / "elsewhere/1.png")
+    (root / "linked").symlink_to(tmp_path / "elsewhere")
+    source = table([*ROWS, {"path": path, "label": "cat", "split": "train", "group": ""}])
+    assert found(source) == [("outside", path)]
+    assert len(source.samples) == 3
+
+
+def test_an_absolute_path_inside_the_root_is_taken_and_told_without_it(table, root):
+    source = table(
+        [*ROWS, {"path": str(root / "dogs/deeper/still/2.png"), "label": "dog", "split": "test", "group": ""}]
+    )
+    assert source.samples["image"].iloc[3] == "dogs/deeper/still/2.png"
+    with source.images.open(3, 100) as (image, _):
+        assert image.size == IMAGE.size
+
+
+def test_a_part_that_is_none_is_refused(table):
+    source = table([*ROWS, {"path": "dogs/1.png", "label": "dog", "split": "holdout", "group": ""}])
+    assert [tuple(finding) for finding in source.findings] == [("unknown_split", "dogs/1.png", "'holdout'")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("labels.csv", b"file,label\n1.png,cat\n", "lacks the column path; it has file, label"),
+        ("labels.csv", b"path;label\n1.png;cat\n", "lacks the column label and path; it has path;label"),
+        ("labels.csv", b"", "cannot be read as a table: No columns to parse"),
+        ("labels.csv", b'path,label\n"1.png,cat\n', "cannot be read as a table"),
+        ("labels.csv", b"path,label\n\xff\xfe.png,cat\n", "cannot be read as a table"),
+        ("labels.parquet", b"PAR1 and no more", "cannot be read as a table"),
+        ("labels.xlsx", b"", "should end in .csv or .parquet"),
+        ("labels.csv", None, "labels.csv is missing"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_told_in_one_line(root, data, name, content, says):
+    if content is not None:
+        (root / name).write_bytes(content)
+    with pytest.raises(UserError, match=r"^data\.table: ") as caught:
+        load_table(data.model_copy(update={"path": str(root), "table": name}))
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)

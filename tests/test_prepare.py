@@ -1,0 +1,74 @@
+"""The story of `prepare`, in one process."""
+
+import pytest
+
+from stages.data.checks import CHECKS
+from stages.data.own_images import printable
+from stages.data.splits import UNUSED
+from stages.errors import UserError
+from stages.params import Split, load_params
+from stages.prepare import check_and_decode, prepare
+from tests.conftest import ROOT
+from tests.data.bad_images import make_folder, picture
+
+
+@pytest.fixture
+def data(tmp_path):
+    """The section `data` for a folder of the user's own."""
+    changes = {
+        "source": "folder",
+        "path": str(tmp_path / "photographs"),
+        "image_size": 32,
+        "split": Split(train=0.5, val=0.25, test=0.25),
+    }
+    return load_params(ROOT / "params.yaml").data.model_copy(update=changes)
+
+
+def test_every_kind_of_bad_image_is_named_and_none_is_waited_for(tmp_path, data):
+    kinds = make_folder(tmp_path / "photographs", watched=False)
+    outcome = check_and_decode(data.model_copy(update={"on_bad_image": "skip"}), folder=None)
+    found = {finding.image.rstrip("/"): finding.check for finding in outcome.findings if finding.check != "few_samples"}
+    assert found == {f"odd/{printable(name)}": check for name, check in kinds.items() if check}
+    assert outcome.problems == []
+    usable = [check for check in kinds.values() if check is None or CHECKS[check].consequence == "noted"]
+    assert (outcome.samples["part"] != UNUSED).sum() == 24 + len(usable)
+
+
+def pictures(root, **classes):
+    for label, (name, count) in enumerate(classes.items()):
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            picture(100 * label + number).save(root / name / f"{number:02}.png")
+
+
+def test_a_bad_image_moves_no_other(tmp_path, data):
+    """It is split before it is found to be bad, so to mend it later changes nothing else."""
+    root = tmp_path / "photographs"
+    pictures(root, cats=20, dogs=20)
+    data = data.model_copy(update={"on_bad_image": "skip"})
+    before = check_and_decode(data, folder=None).samples.set_index("image")["part"]
+    (root / "cats/05.png").write_bytes(b"")
+    after = check_and_decode(data, folder=None).samples.set_index("image")["part"]
+    assert after.drop("cats/05.png").equals(before.drop("cats/05.png"))
+    assert after["cats/05.png"] == UNUSED
+
+
+def test_images_that_no_part_takes_are_not_decoded(tmp_path, data):
+    root = tmp_path / "photographs"
+    pictures(root, cats=20, dogs=20)
+    capped = data.model_copy(update={"cap": data.cap.model_copy(update={"train": 4, "per_class": 3})})
+    outcome = check_and_decode(capped, folder=None)
+    assert outcome.samples["part"].value_counts().to_dict() == {"train": 4, "val": 6, "test": 6}
+    assert len(outcome.source.samples) == 40
+
+
+def test_a_stop_leaves_what_was_prepared_before(tmp_path, data):
+    root, prepared = tmp_path / "photographs", tmp_path / "prepared"
+    pictures(root, cats=20, dogs=20)
+    prepare(data, prepared)
+    before = {path.name: path.read_bytes() for path in prepared.iterdir()}
+    (root / "cats/05.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"cats/05\.png"):
+        prepare(data, prepared)
+    assert {path.name: path.read_bytes() for path in prepared.iterdir()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photographs", "prepared"]
