@@ -104,7 +104,7 @@ def main() -> None:
     ]
     balance = section(
         "Images of each class in each part",
-        "The first images of each class in each part, as the network sees them.",
+        "A few images of each class in each part, as the network sees them, and how many there are.",
         [class_balance(_read_csv(METRICS / "class_balance.csv"))],
     )
     page = Environment(

@@ -1,5 +1,11 @@
 """The story of `prepare`, in one process."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 
 from stages.data.checks import CHECKS
@@ -8,7 +14,7 @@ from stages.data.splits import UNUSED
 from stages.errors import UserError
 from stages.params import Split, load_params
 from stages.prepare import check_and_decode, prepare
-from tests.conftest import ROOT
+from tests.conftest import ROOT, TINY, clone_project
 from tests.data.bad_images import make_folder, picture
 
 
@@ -72,3 +78,20 @@ def test_a_stop_leaves_what_was_prepared_before(tmp_path, data):
         prepare(data, prepared)
     assert {path.name: path.read_bytes() for path in prepared.iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photographs", "prepared"]
+
+
+def test_ctrl_c_ends_prepare_at_once_and_quietly(tmp_path):
+    project = clone_project(tmp_path, TINY)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "stages.prepare"],
+        cwd=project.folder, start_new_session=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    while not list(project.folder.glob("data/.prepared.*")):
+        assert running.poll() is None
+        time.sleep(0.01)
+    os.killpg(running.pid, signal.SIGINT)
+    _, errors = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert errors == ""
+    assert not list(project.folder.glob("data/.prepared.*"))
+    assert not (project.folder / "data/prepared").exists()

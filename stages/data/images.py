@@ -104,8 +104,8 @@ def to_pixels(image: Image.Image, size: int, channels: int) -> npt.NDArray[np.ui
         BadImageError: the pixels have no known range.
     """
     image.draft(MODES[channels], (2 * size, 2 * size))
-    upright = ImageOps.exif_transpose(image)
-    resized = _opaque(upright, MODES[channels]).resize((size, size), Image.Resampling.BILINEAR)
+    ImageOps.exif_transpose(image, in_place=True)
+    resized = _opaque(image, MODES[channels]).resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(resized).reshape(size, size, channels)
 
 
@@ -121,7 +121,7 @@ def _opaque(image: Image.Image, mode: str) -> Image.Image:
     if image.has_transparency_data:
         layers = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), layers).convert(mode)
-    return image.convert(mode)
+    return image if image.mode == mode else image.convert(mode)  # which would copy it
 
 
 def peculiarities(image: Image.Image, name: str) -> list[Finding]:

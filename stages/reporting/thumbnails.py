@@ -18,13 +18,16 @@ SIDE = 80  # pixels
 
 
 def contact_sheet(prepared: Prepared) -> str:
-    """Draw the first images of each class in each part as SVG: a row for each class, a column for each part.
+    """Draw a few images of each class in each part as SVG: a row for each class, a column for each part.
 
     It is black on white, for DVC and the page show it as a picture.
     """
     used = prepared.samples[prepared.samples["part"].isin(PARTS)]
     classes = prepared.classes[:CLASSES]
-    shown = used[used["class"].isin(classes)].groupby(["class", "part"]).head(EACH)
+    shown = used[used["class"].isin(classes)]
+    # Neighbours in the table are often much alike.
+    spread = shown.groupby(["class", "part"]).indices.values()
+    shown = shown.iloc[sorted(row for rows in spread for row in rows[:: max(1, len(rows) // EACH)][:EACH])]
     table = pd.DataFrame(
         {
             "class": shown["class"],
@@ -46,7 +49,7 @@ def contact_sheet(prepared: Prepared) -> str:
         .properties(width=alt.Step(SIDE + 6), height=alt.Step(SIDE + 6))
         for number, part in enumerate(PARTS)
     ]
-    chart = alt.hconcat(*charts, title=title).configure_view(stroke=None).configure(background="white")
+    chart = alt.hconcat(*charts, title=title).configure(background="white").configure_view(stroke=None)
     svg: str = vl_convert.vegalite_to_svg(chart.to_dict())
     return svg
 
