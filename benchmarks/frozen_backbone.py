@@ -21,7 +21,7 @@ from stages.rates.freezing import freeze_all_but
 from stages.rates.optimizers import build_optimizer, parameter_groups
 from stages.rates.policies import learning, plan_policy
 from stages.training.features import head_on_features
-from stages.training.loop import train_epoch
+from stages.training.loop import Tally, train_epoch
 
 
 def main() -> None:
@@ -46,7 +46,8 @@ def main() -> None:
         synchronise(compute.device)
         started = time.perf_counter()
         batches = samples.shuffled_batches(params.train, seed=1, epoch=1)
-        train_epoch(classifier, optimizer, batches, scales, params, compute, on_step=lambda score: None)
+        tally = Tally.of_nothing(compute.device)
+        train_epoch(classifier, optimizer, batches, scales, params, compute, tally, on_step=lambda score: None)
         synchronise(compute.device)
         return time.perf_counter() - started
 

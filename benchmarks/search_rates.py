@@ -23,7 +23,7 @@ from stages.models.network import build_network
 from stages.params import Params, Policy, check_params, load_params
 from stages.prepare import prepare
 from stages.rates.policies import plan_policy
-from stages.training.replicate import train_replicate
+from stages.training.replicate import Training
 
 RESULTS = Path("benchmarks/rate_search.csv")
 SETTING = ["image_size", "train_images", "arm", "backbone", "head", "optimizer"]
@@ -78,7 +78,10 @@ def try_rates(params: Params, backbone: float, head: float, folder: Path, comput
         started = time.perf_counter()
         network = build_network(params.model, len(prepared.classes), seed)
         plan = plan_policy(Policy(backbone=backbone, head=head), list(network.groups))
-        replicate = train_replicate(network, plan, seed, params, samples, compute, on_step=lambda epoch, score: None)
+        replicate = Training(network, plan, seed, params, samples, compute).run(lambda epoch, score: None)
+        if replicate.diverged:
+            print(*setting.values(), f"seed {seed}: diverged {replicate.diverged.in_words()}", flush=True)
+            continue
         last = replicate.epochs[-1]
         row = {
             **setting,
@@ -87,7 +90,7 @@ def try_rates(params: Params, backbone: float, head: float, folder: Path, comput
             "train_loss": last.train.loss,
             "val_accuracy": last.val.accuracy,
             "val_loss": last.val.loss,
-            "train_accuracy_evaluated": replicate.train.accuracy,
+            "train_accuracy_evaluated": replicate.evaluated.accuracy,
         }
         write_csv(RESULTS, pd.concat([done, pd.DataFrame([row])], ignore_index=True))
         figures = f"training {last.train.accuracy:.1%}, validation {last.val.accuracy:.1%}"

@@ -25,7 +25,7 @@ from stages.prepare import prepare
 from stages.rates.freezing import train_mode
 from stages.rates.optimizers import build_optimizer, parameter_groups
 from stages.rates.policies import plan_policy
-from stages.training.loop import train_epoch
+from stages.training.loop import Tally, train_epoch
 
 
 def main() -> None:
@@ -52,7 +52,8 @@ def main() -> None:
         started = time.perf_counter()
         batches = samples.shuffled_batches(params.train, seed=1, epoch=1)
         scales = [1.0] * len(batch_sizes(len(samples), batch_size))
-        train_epoch(network, optimizer, batches, scales, params, compute, on_step=lambda score: None)
+        tally = Tally.of_nothing(compute.device)
+        train_epoch(network, optimizer, batches, scales, params, compute, tally, on_step=lambda score: None)
         return len(samples) / (time.perf_counter() - started)
 
     def bare() -> float:

@@ -1,7 +1,20 @@
 """Errors that the user can mend, told in one line."""
 
+import errno
+import signal
 import sys
 from collections.abc import Callable
+
+from stages.signals import Interrupted
+
+ADVICE = {
+    errno.ENOSPC: ": free some room, then run it again",
+    errno.EDQUOT: ": free some of your quota, then run it again",
+    errno.EFBIG: ": raise the limit on the size of files (ulimit -f), then run it again",
+    errno.EROFS: ": make it writable, then run it again",
+    errno.EACCES: ": make it readable and writable for you, then run it again",
+    errno.EPERM: ": make it readable and writable for you, then run it again",
+}
 
 
 class UserError(Exception):
@@ -20,5 +33,11 @@ def run(story: Callable[[], None]) -> None:
         story()
     except UserError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        reason = error.strerror or first_line(error)
+        sys.exit(f"error: {f'{error.filename}: ' if error.filename else ''}{reason}{ADVICE.get(error.errno or 0, '')}")
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(128 + signal.SIGINT)
+    except Interrupted as interruption:
+        print("interrupted; what was trained is kept: `dvc repro` goes on from there", file=sys.stderr)
+        sys.exit(128 + interruption.number)

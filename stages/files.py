@@ -16,15 +16,56 @@ if TYPE_CHECKING:
 DIGITS = 6  # enough to tell any two results apart, few enough for a diff that a person reads
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a whole file or none."""
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes that were killed while they wrote a file or directory have left beside it."""
+    for left in path.parent.glob(f".{path.name}.*"):
+        process = left.suffix.removeprefix(".")
+        if process.isdecimal() and not _is_alive(int(process)):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
+def write_bytes(path: Path, content: bytes, synced: bool = False) -> None:
+    """Write a whole file or none; if it is to be synced, it outlives a machine that loses its power."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_bytes(content)
+        with beside.open("wb") as file:
+            file.write(content)
+            if synced:
+                file.flush()
+                os.fsync(file.fileno())
         beside.replace(path)
+        if synced:
+            _sync_names(path.parent)
+    except OSError as error:
+        error.filename = str(path)  # writing alone does not say it
+        raise
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _sync_names(folder: Path) -> None:
+    """Sync the names in a folder, where the system has that."""
+    if os.name == "posix":
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -64,6 +105,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def whole_directory(path: Path) -> Iterator[Path]:
     """Give an empty directory to fill; on success it takes the place of `path`, on failure it vanishes."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path)
     beside, old = (path.with_name(f".{path.name}.{word}{os.getpid()}") for word in ("", "old."))
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()

@@ -9,6 +9,7 @@ Writes find_rates.csv and find_rates.svg. No weights are changed, and validation
 """
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
@@ -36,7 +37,7 @@ from stages.rates.optimizers import build_optimizer, parameter_groups, scale_rat
 from stages.rates.policies import GroupPlan
 from stages.reporting.figures import as_svg, range_tests
 from stages.training.features import head_on_features
-from stages.training.loop import train_step
+from stages.training.loop import DivergedError, train_step
 
 LOWEST, HIGHEST, STEPS, FEWEST = 1e-6, 1.0, 80, 40
 FIXED = 64  # images on which the loss is measured; more cost time, fewer make the suggestion hang on which they are
@@ -175,7 +176,8 @@ def learner(network: Network, samples: Samples, compute: Compute, seed: int, gro
             loss = nn.functional.cross_entropy(classifier.logits(fixed_inputs.clone()), fixed_labels)
         inputs, labels = next(batches)
         scale_rates(optimizer, rate)
-        train_step(classifier, optimizer, inputs, labels, params.optimizer.clip_norm, compute)
+        with contextlib.suppress(DivergedError):  # the next loss on the fixed images says so too
+            train_step(classifier, optimizer, inputs, labels, params, compute)
         return loss.item()
 
     return step

@@ -7,12 +7,12 @@ import argparse
 import difflib
 import math
 import re
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from stages.errors import UserError, run
 
@@ -258,6 +258,7 @@ class Train(Section):
     epochs: Annotated[int, Field(ge=1)]
     # BatchNorm needs two images to speak of a variance.
     batch_size: Annotated[int, Field(ge=2)]
+    accumulate: Annotated[int, Field(ge=1)]
     seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_without_repeats)]
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "float32", "bfloat16"]
@@ -269,6 +270,22 @@ class Train(Section):
     cutmix: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     batchnorm: Literal["update", "freeze"]
     frozen_batchnorm: Literal["freeze", "update"]
+    on_divergence: Literal["stop", "record"]
+
+    @model_validator(mode="after")
+    def _every_piece_has_two_images(self) -> Self:
+        if 2 * self.accumulate > self.batch_size:
+            raise ValueError(
+                f"accumulate: {self.accumulate} pieces of a batch of {self.batch_size} have fewer than two images; "
+                f"set it to {self.batch_size // 2} at most"
+            )
+        return self
+
+
+class Unfinished(Section):
+    """How training keeps its state until it is finished. It changes no result."""
+
+    save_every: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Goal(Section):
@@ -293,6 +310,7 @@ class Params(Section):
     optimizer: Optimizer
     schedule: Schedule
     train: Train
+    unfinished: Unfinished
     goal: Goal
     review: Review
 
@@ -324,8 +342,10 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
         content = YAML(typ="safe", pure=True).load(path)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run this in the project's folder") from None
-    except (OSError, YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except Exception as error:  # beside YAMLError, whatever its content can make int() and the stack raise
+        raise UserError(f"{path} cannot be read as YAML: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold sections such as `lr:`")
     return check_params(content, path)
@@ -357,10 +377,10 @@ def _in_the_users_words(problem: Any) -> str:
         case "value_error":
             return f"{place}: {problem['ctx']['error']}"
         case "model_type" | "dict_type" | "model_attributes_type":
-            return f"{place}: should hold keys with values, is {problem['input']!r}"
+            return f"{place}: should hold keys with values, is {reprlib.repr(problem['input'])}"
         case _:
             wish = problem["msg"].removeprefix("Input ").removeprefix("List ").split(" after validation")[0]
-            return f"{place}: {wish}, is {problem['input']!r}"
+            return f"{place}: {wish}, is {reprlib.repr(problem['input'])}"
 
 
 def _nearest(location: tuple[str | int, ...]) -> str:

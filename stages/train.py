@@ -1,29 +1,35 @@
 """Train every replicate of one arm from the prepared images.
 
 Writes models/ARM/seed-N.safetensors, metrics/ARM.json, and the curves of the story's figures and of the rates,
-metrics/ARM_curves.csv and metrics/ARM_rates.csv.
+metrics/ARM_curves.csv and metrics/ARM_rates.csv. A training that is interrupted, by Ctrl-C or by a kill, goes on when
+it is started again; until it is finished its state lies in .unfinished/.
 """
 
 import argparse
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from stages.data.batches import open_samples
-from stages.data.store import Prepared, open_prepared
-from stages.errors import run
+from stages.data.store import Prepared, open_prepared, verified_checksums
+from stages.errors import UserError, run
 from stages.files import whole_directory, write_csv, write_json
 from stages.models.checkpoint import Description, save_checkpoint
 from stages.models.compute import set_up_compute
 from stages.models.network import Network, build_network, refuse_unfit_images
-from stages.params import ARMS, Arm, Model, load_params
+from stages.params import ARMS, Arm, Model, Params, Rates, load_params
 from stages.progress import Bar, steps
-from stages.rates.policies import plan_rates, rates_reached
+from stages.rates.policies import Plan, in_words, key_of_rate, plan_rates, rates_reached
 from stages.rates.schedules import rate_curves, scales
+from stages.signals import Signals
 from stages.spread import over_replicates
+from stages.training.divergence import Divergence
 from stages.training.loop import Score
-from stages.training.replicate import Replicate, steps_per_epoch, train_replicate
+from stages.training.replicate import Replicate, Training, steps_per_epoch
+from stages.training.unfinished import Keeper, fingerprint, state_file
 
 CHECKPOINTS, METRICS = Path("models"), Path("metrics")
 
@@ -33,13 +39,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.train", description=__doc__)
     parser.add_argument("arm", choices=ARMS, help="whose rates to train with")
     arm: Arm = parser.parse_args().arm
-    params = load_params()
-    compute = set_up_compute(params.train)
+    signals = Signals()
+    with signals.caught():
+        train(arm, load_params(), signals)
 
+
+def train(arm: Arm, params: Params, signals: Signals) -> None:
+    """Train every replicate of an arm, or what an interrupted run has left of them."""
+    compute = set_up_compute(params.train)
+    checksums = verified_checksums()
     prepared = open_prepared()
     samples = open_samples(prepared, ("train", "val"), compute.device)
 
     replicates: dict[int, Replicate] = {}
+    keepers: list[Keeper] = []
     of_epoch = steps_per_epoch(params.train, samples["train"])
     scale = scales(params.schedule, params.train.epochs, of_epoch)
     total = len(params.train.seeds) * len(scale)
@@ -48,22 +61,52 @@ def main() -> None:
             network = build_network(params.model, len(prepared.classes), seed)
             refuse_unfit_images(network, params.model, prepared.image_size, prepared.channels)
             plan = plan_rates(arm, params.lr, list(network.groups))
-
+            keepers.append(
+                Keeper(
+                    state_file(f"{arm}-seed-{seed}", fingerprint(params, plan, seed, network.module, checksums)),
+                    params.unfinished.save_every,
+                )
+            )
             show = partial(show_step, bar, f"{arm}, seed {seed}", params.train.epochs)
-            replicates[seed] = train_replicate(network, plan, seed, params, samples, compute, on_step=show)
-            description = describe_network(network, params.model, prepared)
-            save_checkpoint(folder / f"seed-{seed}.safetensors", network, description)
-            last = replicates[seed].epochs[-1]
+            training = Training(network, plan, seed, params, samples, compute, keepers[-1], signals)
+            replicate = training.run(show)
+            replicates[seed] = replicate
+            if replicate.diverged:
+                words = f"{arm}, seed {seed}: {told_divergence(arm, params.lr, plan, replicate.diverged)}"
+                if params.train.on_divergence == "stop":
+                    raise UserError(f"lr: {words}; or set train.on_divergence to record, and go on without this seed")
+                bar.write(words)
+                continue
+            save_checkpoint(
+                folder / f"seed-{seed}.safetensors", network, describe_network(network, params.model, prepared)
+            )
+            last = replicate.epochs[-1]
             bar.write(f"{arm}, seed {seed}: training {last.train.accuracy:.1%}, validation {last.val.accuracy:.1%}")
 
-    figures = over_replicates({seed: last_figures(replicate) for seed, replicate in replicates.items()})
     rates = rates_reached(plan, params.train.epochs)
-    write_json(METRICS / f"{arm}.json", figures, exact={"learning_rates": rates})
+    write_json(METRICS / f"{arm}.json", figures_of_arm(replicates), exact={"learning_rates": rates})
     waiting = [group for group, entry in plan.items() if entry.rate and not rates[group]]
     if waiting:
         print(f"{arm}: {params.train.epochs} epochs are too few to unfreeze {', '.join(waiting)}, which stayed frozen")
     write_csv(METRICS / f"{arm}_curves.csv", learning_curves(replicates))
     write_csv(METRICS / f"{arm}_rates.csv", pd.DataFrame(rate_curves(plan, scale, of_epoch)), number="%.6g")
+    for keeper in keepers:
+        keeper.forget()
+
+
+def told_divergence(arm: Arm, rates: Rates, plan: Plan, found: Divergence) -> str:
+    """Say where the loss stopped being finite, with which rates, and which of them to lower."""
+    return (
+        f"the loss is not finite {found.in_words()}; {found.group}'s weights had grown most: lower "
+        f"{key_of_rate(arm, rates, found.group)} (the rates are {in_words(plan)})"
+    )
+
+
+def figures_of_arm(replicates: dict[int, Replicate]) -> dict[str, Any]:
+    """Give the figures over the replicates that came to an end, and where the others diverged."""
+    finished = {seed: last_figures(replicate) for seed, replicate in replicates.items() if not replicate.diverged}
+    diverged = {f"seed_{seed}": asdict(found) for seed, each in replicates.items() if (found := each.diverged)}
+    return {**(over_replicates(finished) if finished else {}), **({"diverged": diverged} if diverged else {})}
 
 
 def show_step(bar: Bar, replicate: str, epochs: int, epoch: int, score: Score | None) -> None:
@@ -99,9 +142,9 @@ def last_figures(replicate: Replicate) -> dict[str, float]:
         "val_accuracy": last.val.accuracy,
         "val_loss": last.val.loss,
         "overfitting_gap": last.train.accuracy - last.val.accuracy,
-        "train_accuracy_evaluated": replicate.train.accuracy,
-        "train_loss_evaluated": replicate.train.loss,
-        "overfitting_gap_evaluated": replicate.train.accuracy - last.val.accuracy,
+        "train_accuracy_evaluated": replicate.evaluated.accuracy,
+        "train_loss_evaluated": replicate.evaluated.loss,
+        "overfitting_gap_evaluated": replicate.evaluated.accuracy - last.val.accuracy,
     }
 
 

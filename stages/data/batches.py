@@ -44,20 +44,24 @@ class Samples:
         for rows, labels in zip(torch.split(self.rows, batch_size), torch.split(self.labels, batch_size), strict=True):
             yield self._take(rows), labels
 
-    def shuffled_batches(self, train: Train, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def shuffled_batches(
+        self, train: Train, seed: int, epoch: int, first_batch: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Give all samples once, in an order and with an augmentation that `seed` and `epoch` alone decide.
 
         Args:
             train: the section of params.yaml, of which the batch size and the augmentation are read.
             seed: of the replicate.
             epoch: the first is 1.
+            first_batch: those before it are left out.
 
         Yields:
             uint8 pixels (batch, height, width, channels), and labels: (batch,), or where images are mixed the shares of
             every class (batch, classes).
         """
         order = torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(len(self)))
-        for number, chosen in enumerate(torch.split(order, batch_sizes(len(self), train.batch_size))):
+        whole = list(enumerate(torch.split(order, batch_sizes(len(self), train.batch_size))))
+        for number, chosen in whole[first_batch:]:
             pixels = self._take(self.rows[chosen.to(self.rows.device)])
             labels = self.labels[chosen.to(self.labels.device)]
             if train.augment:

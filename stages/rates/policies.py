@@ -100,6 +100,20 @@ def rates_reached(plan: Plan, epochs: int) -> dict[str, float]:
     return {group: entry.rate if entry.learns(epochs) else 0.0 for group, entry in plan.items()}
 
 
+def key_of_rate(arm: Arm, rates: Rates, group: str) -> str:
+    """Name the key of params.yaml that gives a layer group its rate."""
+    policy = rates.policy(arm)
+    own = rates.baseline and rates.baseline.rates()
+    place = PLACES[arm] if own or policy.uniform is None else "lr"
+    if group in (policy.groups or {}):
+        return f"{PLACES[arm]}.groups.{group}"
+    if policy.range:
+        return f"{place}.range"
+    if policy.uniform is not None:
+        return f"{place}.uniform"
+    return f"{place}.head" if group == "head" or policy.decay else f"{place}.backbone"
+
+
 def in_words(plan: Plan) -> str:
     """Say every layer group's rate, for a message."""
     return ", ".join(f"{group} {entry.rate:g}" for group, entry in plan.items())

@@ -1,12 +1,14 @@
 """The story's loop: forward, loss, backward, step."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn, optim
 
 from stages.data.batches import Samples
+from stages.errors import UserError
 from stages.models.compute import Compute
 from stages.models.inference import predict_logits
 from stages.models.network import Classifier
@@ -25,6 +27,41 @@ class Score:
     loss: float
 
 
+@dataclass
+class Tally:
+    """The story's training figures, counted over an epoch: of each batch as the network was when it met it.
+
+    Attributes:
+        correct: int64 (), on the device; reading it waits for the device.
+        loss_sum: float64 (), likewise.
+        seen: samples.
+        steps: batches.
+    """
+
+    correct: Tensor
+    loss_sum: Tensor
+    seen: int = 0
+    steps: int = 0
+
+    @classmethod
+    def of_nothing(cls, device: torch.device) -> "Tally":
+        """Begin to count."""
+        return cls(
+            torch.zeros((), dtype=torch.int64, device=device), torch.zeros((), dtype=torch.float64, device=device)
+        )
+
+    def add(self, logits: Tensor, loss: Tensor, labels: Tensor) -> None:
+        """Count a batch."""
+        self.correct += (logits.argmax(1) == most_likely(labels)).sum()
+        self.loss_sum += loss * len(labels)
+        self.seen += len(labels)
+        self.steps += 1
+
+    def score(self) -> Score:
+        """Give what has been counted."""
+        return Score(self.correct.item() / self.seen, self.loss_sum.item() / self.seen)
+
+
 def train_epoch(
     classifier: Classifier,
     optimizer: optim.Optimizer,
@@ -32,9 +69,11 @@ def train_epoch(
     scales: Sequence[float],
     params: Params,
     compute: Compute,
+    tally: Tally,
     *,
     on_step: Callable[[Score | None], None],
-) -> Score:
+    whole: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> None:
     """Train on every batch once.
 
     Args:
@@ -42,26 +81,35 @@ def train_epoch(
         optimizer: how it learns.
         batches: inputs and labels, on the device.
         scales: of the rates, one for each batch.
-        params: of which `train.batchnorm`, `train.frozen_batchnorm` and `optimizer.clip_norm` are read.
+        params: of which the sections `train` and `optimizer` are read.
         compute: device and precision.
+        tally: counts the batches, beyond those that it has counted already.
         on_step: called after every step, with the score so far at every `SHOW_EVERY`th.
+        whole: makes a context in which a step, and its count, is done whole or not at all.
 
-    Returns:
-        The story's training figures: of each batch as the network was when it met it, over all samples.
+    Raises:
+        DivergedError: the loss is not finite.
     """
     train_mode(classifier.module, params.train)
-    correct = torch.zeros((), dtype=torch.int64, device=compute.device)
-    loss_sum = torch.zeros((), dtype=torch.float64, device=compute.device)
-    seen = 0
-    for step, ((inputs, labels), scale) in enumerate(zip(batches, scales, strict=True), start=1):
-        scale_rates(optimizer, scale)
-        logits, loss = train_step(classifier, optimizer, inputs, labels, params.optimizer.clip_norm, compute)
+    for (inputs, labels), scale in zip(batches, scales, strict=True):
+        with whole():
+            scale_rates(optimizer, scale)
+            logits, loss = train_step(classifier, optimizer, inputs, labels, params, compute)
+            tally.add(logits, loss, labels)
+        on_step(tally.score() if tally.steps % SHOW_EVERY == 1 else None)
 
-        correct += (logits.argmax(1) == most_likely(labels)).sum()
-        loss_sum += loss * len(labels)
-        seen += len(labels)
-        on_step(Score(correct.item() / seen, loss_sum.item() / seen) if step % SHOW_EVERY == 1 else None)
-    return Score(correct.item() / seen, loss_sum.item() / seen)
+
+class DivergedError(Exception):
+    """A loss is not finite.
+
+    Attributes:
+        in_a_step: that of a batch, not that of a measurement.
+    """
+
+    def __init__(self, in_a_step: bool) -> None:
+        """Keep where it was."""
+        super().__init__(in_a_step)
+        self.in_a_step = in_a_step
 
 
 def most_likely(labels: Tensor) -> Tensor:
@@ -74,7 +122,7 @@ def train_step(
     optimizer: optim.Optimizer,
     inputs: Tensor,
     labels: Tensor,
-    clip_norm: float | None,
+    params: Params,
     compute: Compute,
 ) -> tuple[Tensor, Tensor]:
     """Take one step; give the logits (batch, classes) and the mean loss from which it was taken.
@@ -84,19 +132,37 @@ def train_step(
         optimizer: how it learns, with its rates set.
         inputs: a batch of what the classifier takes.
         labels: (batch,), or the share of each class (batch, classes).
-        clip_norm: the largest L2 norm of the whole gradient, or None.
+        params: `train.accumulate` cuts the batch into so many pieces, whose gradients add up to the batch's;
+            `optimizer.clip_norm` is the largest L2 norm of the whole gradient, or None.
         compute: device and precision.
+
+    Raises:
+        DivergedError: the loss is not finite; nothing has been changed but BatchNorm's statistics.
+        UserError: the batch does not fit the GPU's memory.
     """
     optimizer.zero_grad()
-    with compute.autocast():
-        logits = classifier.logits(inputs)
-        loss = nn.functional.cross_entropy(logits, labels)
-    loss.backward()  # type: ignore[no-untyped-call]
-    if clip_norm is not None:
+    pieces = min(params.train.accumulate, len(inputs) // 2)  # BatchNorm wants two images in each
+    all_logits, loss_sum = [], torch.zeros((), device=compute.device)
+    try:
+        for some_inputs, some_labels in zip(inputs.tensor_split(pieces), labels.tensor_split(pieces), strict=True):
+            with compute.autocast():
+                logits = classifier.logits(some_inputs)
+                loss = nn.functional.cross_entropy(logits, some_labels) * (len(some_labels) / len(labels))
+            if not loss.isfinite():
+                raise DivergedError(in_a_step=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            all_logits.append(logits.detach())
+            loss_sum += loss.detach()
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"train.batch_size: {len(inputs)} images at once do not fit the GPU's memory in {pieces} pieces; set "
+            f"train.accumulate to {2 * pieces}, which keeps the batch and takes it in smaller pieces"
+        ) from None
+    if params.optimizer.clip_norm is not None:
         learning = (parameter for entry in optimizer.param_groups for parameter in entry["params"])
-        nn.utils.clip_grad_norm_(learning, clip_norm)
+        nn.utils.clip_grad_norm_(learning, params.optimizer.clip_norm)
     optimizer.step()
-    return logits.detach(), loss.detach()
+    return torch.cat(all_logits), loss_sum
 
 
 def measure(classifier: Classifier, samples: Samples, compute: Compute) -> Score:

@@ -2,30 +2,25 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 
 from stages.data.batches import Samples, batch_sizes
-from stages.errors import UserError
 from stages.models.compute import Compute
 from stages.models.network import Classifier, Network
 from stages.params import Params, Part, Train
 from stages.rates.freezing import freeze_all_but
 from stages.rates.optimizers import build_optimizer, parameter_groups, unfreeze
-from stages.rates.policies import Plan, in_words, learning, phases
+from stages.rates.policies import Plan, learning, phases
 from stages.rates.schedules import scales
+from stages.signals import Interrupted, Signals
+from stages.training.divergence import Divergence, grown_most, weight_norms
 from stages.training.features import head_on_features
-from stages.training.loop import Score, measure, train_epoch
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """The story's figures of one epoch: training while it trained, validation after it."""
-
-    train: Score
-    val: Score
+from stages.training.loop import DivergedError, Score, Tally, measure, train_epoch
+from stages.training.progress import Epoch, Progress, as_state, progress_of, restore_generators, tell_steps
+from stages.training.unfinished import Keeper
 
 
 @dataclass(frozen=True)
@@ -34,11 +29,13 @@ class Replicate:
 
     Attributes:
         epochs: from first to last.
-        train: the training samples, measured in evaluation mode after the last epoch.
+        evaluated: the training samples, measured in evaluation mode after the last epoch; NaN where it diverged.
+        diverged: None where it did not.
     """
 
     epochs: list[Epoch]
-    train: Score
+    evaluated: Score
+    diverged: Divergence | None = None
 
 
 def steps_per_epoch(train: Train, samples: Samples) -> int:
@@ -46,67 +43,128 @@ def steps_per_epoch(train: Train, samples: Samples) -> int:
     return len(batch_sizes(len(samples), train.batch_size))
 
 
-def train_replicate(
-    network: Network,
-    plan: Plan,
-    seed: int,
-    params: Params,
-    samples: dict[Part, Samples],
-    compute: Compute,
-    *,
-    on_step: Callable[[int, Score | None], None],
-) -> Replicate:
-    """Train a network in place.
+@dataclass
+class Training:
+    """A replicate in the making: trains a network in place, from its first weights or from what the keeper has.
 
-    Args:
+    Attributes:
         network: with its first weights.
         plan: layer group -> rate and first epoch.
         seed: decides the order of the samples, their augmentation, and what dropout draws.
         params: of which the sections `train`, `optimizer` and `schedule` are read.
         samples: `train` is learnt from, `val` only measured.
         compute: device and precision.
-        on_step: called after every step with the epoch and, now and then, the score so far.
+        keeper: keeps the state on the disk, or nowhere.
+        signals: wait until a step is whole.
+    """
+
+    network: Network
+    plan: Plan
+    seed: int
+    params: Params
+    samples: dict[Part, Samples]
+    compute: Compute
+    keeper: Keeper = field(default_factory=Keeper)
+    signals: Signals = field(default_factory=Signals)
+
+    def __post_init__(self) -> None:
+        """Begin, or take up what the keeper has."""
+        self.module = self.network.module.to(self.compute.device)
+        self.first_norms = weight_norms(self.network)
+        self.entries = parameter_groups(self.params.optimizer, self.module, self.network.groups, self.plan)
+
+        self.saved = self.keeper.load(self.compute.device)
+        held = self.saved["groups"] if self.saved else learning(self.plan, epoch=1)
+        self.optimizer = build_optimizer(self.params.optimizer, self.entries, held)
+        self.progress = progress_of(self.saved) if self.saved else Progress([], Tally.of_nothing(self.compute.device))
+        if self.saved:
+            self.module.load_state_dict(self.saved["module"])
+            self.optimizer.load_state_dict(self.saved["optimizer"])
+
+    def run(self, on_step: Callable[[int, Score | None], None]) -> Replicate:
+        """Train to the end, or to where the loss stops being finite, and leave the state of that on the disk.
+
+        Args:
+            on_step: called after every step, those of an earlier run too, with the epoch and, now and then, the score.
+
+        Raises:
+            Interrupted: a signal has arrived; the state is on the disk.
+            UserError: the schedule does not fit the training, or the GPU's memory is too small.
+        """
+        progress, epochs = self.progress, self.params.train.epochs
+        tell_steps(progress, steps_per_epoch(self.params.train, self.samples["train"]), on_step)
+        try:
+            if not (progress.evaluated or progress.diverged):
+                try:
+                    self._train(on_step)
+                except DivergedError as found:
+                    step = progress.tally.steps + 1 if found.in_a_step else 0
+                    group = grown_most(self.network, self.first_norms)
+                    progress.diverged = Divergence(min(progress.epoch, epochs), step, group)
+                self._save()
+        except Interrupted:
+            self._save()
+            raise
+        return Replicate(progress.epochs, progress.evaluated or Score(math.nan, math.nan), progress.diverged)
+
+    def _train(self, on_step: Callable[[int, Score | None], None]) -> None:
+        """Train what is left of the epochs, and measure."""
+        train, progress = self.params.train, self.progress
+        steps = steps_per_epoch(train, self.samples["train"])
+        scale = scales(self.params.schedule, train.epochs, steps)
+        begun = min(progress.epoch, train.epochs)
+        classifier, seen = self._begin_phase(begun)
+        while progress.epoch <= train.epochs:
+            epoch, done = progress.epoch, progress.tally.steps
+            if epoch in phases(self.plan, train.epochs) and epoch != begun:
+                classifier, seen = self._begin_phase(epoch)
+
+            torch.manual_seed(self.seed * 1_000_003 + epoch)  # dropout and stochastic depth
+            if self.saved and done:
+                restore_generators(self.saved)
+            train_epoch(
+                classifier,
+                self.optimizer,
+                seen["train"].shuffled_batches(train, self.seed, epoch, first_batch=done),
+                scale[(epoch - 1) * steps + done : epoch * steps],
+                self.params,
+                self.compute,
+                progress.tally,
+                on_step=partial(self._after_step, on_step, epoch),
+                whole=self.signals.held,
+            )
+            measured = refuse_infinite(measure(classifier, seen["val"], self.compute))
+            with self.signals.held():
+                progress.end_epoch(measured)
+            if self.keeper.due_after_epoch:
+                self._save()
+        progress.evaluated = refuse_infinite(measure(classifier, seen["train"], self.compute))
+
+    def _begin_phase(self, epoch: int) -> tuple[Classifier, dict[Part, Samples]]:
+        """Let the layer groups of an epoch learn; where it is the head alone, on features instead of images."""
+        groups = learning(self.plan, epoch)
+        with self.signals.held():
+            unfreeze(self.optimizer, self.entries, groups)
+        freeze_all_but(self.module, (name for group in groups for name in self.network.groups[group]))
+        on_features = head_on_features(self.network, self.samples, self.params.train, self.compute)
+        return on_features or (self.network, self.samples)
+
+    def _after_step(self, on_step: Callable[[int, Score | None], None], epoch: int, score: Score | None) -> None:
+        on_step(epoch, score)
+        if self.keeper.due_within_epoch:
+            self._save()
+
+    def _save(self) -> None:
+        with self.signals.held():
+            self.keeper.save(as_state(self.progress, self.module, self.optimizer))
+
+
+def refuse_infinite(score: Score) -> Score:
+    """Give a score whose loss is finite.
 
     Raises:
-        UserError: the loss stopped being finite, or the schedule does not fit the training.
+        DivergedError: it is not.
     """
-    train, module = params.train, network.module.to(compute.device)
-    steps = steps_per_epoch(train, samples["train"])
-    scale = scales(params.schedule, train.epochs, steps)
-    entries = parameter_groups(params.optimizer, module, network.groups, plan)
-    optimizer = build_optimizer(params.optimizer, entries, learning(plan, epoch=1))
-    beginnings = phases(plan, train.epochs)
-
-    classifier: Classifier
-    epochs: list[Epoch] = []
-    for epoch in range(1, train.epochs + 1):
-        if epoch in beginnings:
-            groups = learning(plan, epoch)
-            unfreeze(optimizer, entries, groups)
-            freeze_all_but(module, (name for group in groups for name in network.groups[group]))
-            classifier, seen = head_on_features(network, samples, train, compute) or (network, samples)
-
-        torch.manual_seed(seed * 1_000_003 + epoch)  # dropout and stochastic depth
-        batches = seen["train"].shuffled_batches(train, seed, epoch)
-        of_epoch = scale[(epoch - 1) * steps : epoch * steps]
-        trained = train_epoch(
-            classifier, optimizer, batches, of_epoch, params, compute, on_step=partial(on_step, epoch)
-        )
-        measured = measure(classifier, seen["val"], compute)
-        refuse_divergence([trained, measured], plan, seed, epoch)
-        epochs.append(Epoch(trained, measured))
-    final = measure(classifier, seen["train"], compute)
-    refuse_divergence([final], plan, seed, train.epochs)
-    return Replicate(epochs, final)
-
-
-def refuse_divergence(scores: list[Score], plan: Plan, seed: int, epoch: int) -> None:
-    """Stop where there is nothing left to learn from.
-
-    Raises:
-        UserError: a loss is not finite.
-    """
-    if not all(math.isfinite(score.loss) for score in scores):
-        raise UserError(
-            f"lr: with seed {seed} the loss is not finite in epoch {epoch}; lower the rates ({in_words(plan)})"
-        )
+    if not math.isfinite(score.loss):
+        raise DivergedError(in_a_step=False)
+    return score

@@ -9,7 +9,7 @@ from stages.rates.freezing import freeze_all_but
 from stages.rates.policies import plan_policy
 from stages.training import replicate as replicate_module
 from stages.training.features import head_on_features
-from stages.training.replicate import train_replicate
+from stages.training.replicate import Training
 from tests.conftest import ROOT
 
 
@@ -42,7 +42,7 @@ def train(params, samples, policy):
     network = build_network(params.model, 2, 1)
     plan = plan_policy(policy, list(network.groups))
     compute = set_up_compute(params.train)
-    return network, train_replicate(network, plan, 1, params, samples, compute, on_step=lambda epoch, score: None)
+    return network, Training(network, plan, 1, params, samples, compute).run(lambda epoch, score: None)
 
 
 @pytest.mark.parametrize("policy", [{"backbone": 0.0, "head": 0.1}, {"backbone": 0.001, "head": 0.1, "head_first": 2}])
@@ -55,7 +55,7 @@ def test_the_head_on_features_ends_where_the_whole_network_ends(params, samples,
     for one, other in zip(by_features.epochs, by_pixels.epochs, strict=True):
         assert one.train.loss == pytest.approx(other.train.loss, rel=1e-3)
         assert one.val.loss == pytest.approx(other.val.loss, rel=1e-3)
-    assert by_features.train.loss == pytest.approx(by_pixels.train.loss, rel=1e-3)
+    assert by_features.evaluated.loss == pytest.approx(by_pixels.evaluated.loss, rel=1e-3)
 
 
 def test_the_backbone_sees_every_image_once_in_its_frozen_phase(params, samples, monkeypatch):

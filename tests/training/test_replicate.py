@@ -15,7 +15,7 @@ from stages.rates.schedules import rate_curves, scales
 from stages.training import loop as loop_module
 from stages.training import replicate as replicate_module
 from stages.training.loop import Score, measure
-from stages.training.replicate import steps_per_epoch, train_replicate
+from stages.training.replicate import Training, steps_per_epoch
 from tests.conftest import ROOT
 
 
@@ -43,7 +43,7 @@ def train(params, samples, policy, seed=1, on_step=lambda epoch, score: None):
     network = build_network(params.model, 2, seed)
     plan = plan_policy(policy, list(network.groups))
     compute = set_up_compute(params.train)
-    replicate = train_replicate(network, plan, seed, params, samples, compute, on_step=on_step)
+    replicate = Training(network, plan, seed, params, samples, compute).run(on_step)
     return network, replicate
 
 
@@ -114,7 +114,7 @@ def test_the_last_figures_are_those_of_the_network_that_is_kept(params, samples)
     network, replicate = train(params, samples, EQUAL)
     compute = set_up_compute(params.train)
     assert replicate.epochs[-1].val == measure(network, samples["val"], compute)
-    assert replicate.train == measure(network, samples["train"], compute)
+    assert replicate.evaluated == measure(network, samples["train"], compute)
 
 
 def test_training_figures_are_counted_over_the_epoch_while_it_trains(params, samples):
@@ -149,27 +149,51 @@ def test_rate_zero_freezes_the_backbone_and_trains_the_head(params, samples):
     assert moved == set(network.groups["head"])
 
 
-def test_a_loss_that_is_not_finite_stops_with_one_line(params, samples):
-    with pytest.raises(UserError, match=r"lr: with seed 1 the loss is not finite in epoch 1; lower the rates \(stem"):
-        train(params, samples, Policy(uniform=1e30))
+def test_a_loss_that_is_not_finite_stops_at_once_and_says_where(params, samples):
+    told = []
+    _, replicate = train(params, samples, Policy(uniform=1e30), on_step=lambda epoch, score: told.append(epoch))
+    assert replicate.diverged.epoch == 1
+    assert replicate.diverged.step == len(told) + 1 <= 3
+    assert replicate.epochs == []
 
 
-@pytest.mark.parametrize("bad", ["trained", "measured", "final"])
-def test_any_loss_that_is_not_finite_stops_the_replicate(params, samples, monkeypatch, bad):
-    calls = {"train_epoch": 0, "measure": 0}
+def test_the_layer_group_with_the_rate_that_is_too_high_is_named(params, samples):
+    hot = Policy(uniform=1e-4, groups={"stage3": 1e30})
+    _, replicate = train(params, samples, hot)
+    assert replicate.diverged.group == "stage3"
 
-    def score(kind, last):
-        def give(*_, **__):
-            calls[kind] += 1
-            return Score(0.5, math.nan if calls[kind] == last else 1.0)
 
-        return give
+@pytest.mark.parametrize("bad", ["measured", "final"])
+def test_a_measurement_that_is_not_finite_is_a_divergence_too(params, samples, monkeypatch, bad):
+    calls = []
 
-    one = params.model_copy(update={"train": params.train.model_copy(update={"epochs": 1})})
-    monkeypatch.setattr(replicate_module, "train_epoch", score("train_epoch", 1 if bad == "trained" else 0))
-    monkeypatch.setattr(replicate_module, "measure", score("measure", {"measured": 1, "final": 2}.get(bad, 0)))
-    with pytest.raises(UserError, match=r"the loss is not finite in epoch 1"):
-        train(one, samples, EQUAL)
+    def measured(*_, **__):
+        calls.append(1)
+        return Score(0.5, math.nan if len(calls) == {"measured": 1, "final": 2}[bad] else 1.0)
+
+    monkeypatch.setattr(replicate_module, "measure", measured)
+    _, replicate = train(with_knobs(params, "train", epochs=1), samples, EQUAL)
+    assert (replicate.diverged.epoch, replicate.diverged.step) == (1, 0)
+    assert len(replicate.epochs) == (bad == "final")
+
+
+def test_pieces_of_a_batch_add_up_to_its_gradient(params, samples):
+    """BatchNorm aside, which sees the pieces; so it is frozen here."""
+    still = with_knobs(params, "train", batchnorm="freeze", epochs=1)
+    whole, pieces = (
+        train(with_knobs(still, "train", accumulate=pieces), samples, Policy(uniform=0.001))[0] for pieces in (1, 3)
+    )
+    for ours, theirs in zip(whole.module.parameters(), pieces.module.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_too_little_gpu_memory_is_told_with_what_to_set(params, samples, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(loop_module.nn.functional, "cross_entropy", full)
+    with pytest.raises(UserError, match=r"train.batch_size: 8 images at once .* set train.accumulate to 4"):
+        train(with_knobs(params, "train", accumulate=2), samples, EQUAL)
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])

@@ -1,0 +1,61 @@
+"""Ctrl-C and SIGTERM, the notice of a machine that is about to be taken away: what must be whole is finished first."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Interrupted(BaseException):  # it is no error, and no `except Exception` may stop it
+    """Someone wants the program to end.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        """Keep the number for the exit code."""
+        super().__init__(number)
+        self.number = number
+
+
+class Signals:
+    """Turns both signals into `Interrupted`, at once or when the work that is going on is whole."""
+
+    def __init__(self) -> None:
+        """Nothing has arrived, and nothing is held."""
+        self._arrived: int | None = None
+        self._holding = 0
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Take both signals from here to the end of the block."""
+        before = {number: signal.signal(number, self._arrive) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let a signal wait for the end of the block.
+
+        Raises:
+            Interrupted: one has arrived meanwhile.
+        """
+        self._holding += 1
+        try:
+            yield
+        finally:
+            self._holding -= 1
+        self._raise()
+
+    def _arrive(self, number: int, frame: FrameType | None) -> None:
+        self._arrived = number
+        self._raise()
+
+    def _raise(self) -> None:
+        if self._arrived is not None and not self._holding:
+            number, self._arrived = self._arrived, None
+            raise Interrupted(number)

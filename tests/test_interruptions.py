@@ -1,0 +1,128 @@
+"""Training that is killed, stopped, or started twice, under the real commands."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, TINY, clone_project
+
+# Two replicates of two epochs, and a state after every step.
+KEPT = {**TINY, "train.epochs": 2, "unfinished.save_every": 1e-9}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A clone that has been reproduced and committed, undisturbed."""
+    project = clone_project(tmp_path_factory.mktemp("project"), KEPT)
+    project.run("dvc", "repro", "train_baseline", "train_differential")
+    project.run("git", "add", "--all")
+    project.run("git", "commit", "--quiet", "--message", "Its results")
+    return project
+
+
+def results(project):
+    return project.fingerprints("models", "metrics")
+
+
+def start(project, *command):
+    """Start a command in a process group of its own, as a terminal does."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": ""}
+    return subprocess.Popen(
+        command, cwd=project.folder, env=environment, start_new_session=True, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def wait_for_state(project, arm="baseline"):
+    """Wait until the training of an arm has left a state."""
+    for _ in range(600):
+        if list(project.folder.glob(f".unfinished/{arm}-*.state")):
+            return
+        time.sleep(0.1)
+    pytest.fail("no state was saved in a minute")
+
+
+def test_training_that_is_killed_at_any_moment_comes_to_the_same_bytes(project):
+    """More than twenty times: before the first save, in a save, between replicates, while metrics are written."""
+    files = {
+        name: hashlib.sha256(content).hexdigest()
+        for name, content in results(project).items()
+        if name.startswith(("models/differential/", "metrics/differential"))
+    }
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests/kill_training.py"), "differential", "22"],
+        cwd=project.folder, env={**os.environ, "PYTHONPATH": str(project.folder)}, input=json.dumps(files),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["kills"] >= 20
+    assert told["ends"] >= 1
+    assert {"at a random time", "before fsync 1", "before replace 1", "before replace 9"} <= set(told["moments"])
+
+
+def test_dvc_repro_goes_on_after_a_kill_and_trains_no_finished_replicate_again(project):
+    before = results(project)
+    running = start(project, "dvc", "repro", "--force", "--no-run-cache", "train_baseline")
+    for _ in range(600):
+        if list(project.folder.glob(".unfinished/baseline-seed-2-*.state")):
+            break
+        time.sleep(0.1)
+    finished = next(project.folder.glob(".unfinished/baseline-seed-1-*.state")).stat().st_mtime_ns
+    os.killpg(running.pid, signal.SIGKILL)
+    running.communicate()
+    left = {path.name: path.stat().st_mtime_ns for path in project.folder.glob(".unfinished/*.state")}
+    assert finished in left.values()
+
+    done = project.run("dvc", "repro", "--force", "--no-run-cache", "train_baseline")
+    assert "baseline, seed 1" in done.stdout + done.stderr
+    assert results(project) == before
+    assert not (project.folder / ".unfinished").exists()
+    assert project.run("git", "status", "--porcelain").stdout == ""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_saves_and_leaves_within_five_seconds_with_a_line(project, name):
+    before = results(project)
+    number = signal.Signals[name]
+    running = start(project, sys.executable, "-m", "stages.train", "baseline")
+    wait_for_state(project)
+    started = time.monotonic()
+    os.killpg(running.pid, number)
+    _, errors = running.communicate(timeout=60)
+    assert time.monotonic() - started < 5
+    assert running.returncode == 128 + number
+    assert errors.splitlines()[-1] == "interrupted; what was trained is kept: `dvc repro` goes on from there"
+    assert "Traceback" not in errors
+    assert list(project.folder.glob(".unfinished/baseline-*.state"))
+    project.stage("train", "baseline")
+    assert results(project) == before
+
+
+def test_ctrl_c_under_dvc_leaves_a_state_that_the_next_repro_takes_up(project):
+    before = results(project)
+    running = start(project, "dvc", "repro", "--force", "--no-run-cache", "train_baseline")
+    wait_for_state(project)
+    os.killpg(running.pid, signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode != 0
+    assert "`dvc repro` goes on from there" in errors
+    project.run("dvc", "repro", "--force", "--no-run-cache", "train_baseline")
+    assert results(project) == before
+
+
+def test_a_second_run_in_the_same_workspace_is_told_that_it_is_one(project):
+    running = start(project, "dvc", "repro", "--force", "--no-run-cache", "train_baseline")
+    wait_for_state(project)
+    second = project.run("dvc", "repro", "--force", "train_baseline", check=False)
+    running.communicate(timeout=300)
+    assert running.returncode == 0
+    assert second.returncode != 0
+    assert "is busy" in second.stderr or "lock" in second.stderr.lower()

@@ -1,0 +1,220 @@
+"""What is interrupted goes on, and comes to the same bits."""
+
+import os
+import pickle
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stages.data.batches import Samples
+from stages.models.compute import set_up_compute
+from stages.models.network import build_network
+from stages.params import Policy, load_params
+from stages.rates.policies import plan_policy
+from stages.signals import Interrupted, Signals
+from stages.training.replicate import Training
+from stages.training.unfinished import Keeper, fingerprint, state_file
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def params():
+    params = load_params(ROOT / "params.yaml")
+    knobs = {"epochs": 3, "batch_size": 8, "threads": 1, "device": "cpu", "augment": ["quarter_turn"]}
+    schedule = params.schedule.model_copy(update={"name": "cosine"})
+    return params.model_copy(update={"train": params.train.model_copy(update=knobs), "schedule": schedule})
+
+
+@pytest.fixture(scope="module")
+def samples():
+    random = np.random.default_rng(0)
+    labels = torch.arange(40) % 2
+    pixels = torch.from_numpy(random.integers(0, 255, size=(40, 32, 32, 1), dtype=np.uint8))
+    return {
+        "train": Samples(pixels, torch.arange(24), labels[:24]),
+        "val": Samples(pixels, torch.arange(24, 40), labels[24:]),
+    }
+
+
+def train(params, samples, policy, keeper=None, on_step=lambda epoch, score: None, signals=None):
+    network = build_network(params.model, 2, 1)
+    plan = plan_policy(policy, list(network.groups))
+    compute = set_up_compute(params.train)
+    training = Training(network, plan, 1, params, samples, compute, keeper or Keeper(), signals or Signals())
+    replicate = training.run(on_step)
+    return network.module.state_dict(), replicate
+
+
+def same(one, other):
+    return one[1] == other[1] and all(torch.equal(tensor, other[0][name]) for name, tensor in one[0].items())
+
+
+POLICIES = {
+    "one rate": Policy(uniform=0.01),
+    "gradual unfreezing": Policy(backbone=0.001, head=0.01, gradual_unfreezing=True),
+    "head first": Policy(backbone=0.001, head=0.01, head_first=1),
+    "frozen": Policy(backbone=0.0, head=0.1),
+}
+
+
+def stop_after(steps):
+    """Give a function that sends SIGTERM to this process after so many steps of this run."""
+    left = [steps]
+
+    def on_step(epoch, score):
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return on_step
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_training_that_is_stopped_again_and_again_comes_to_the_same_bits(
+    tmp_path, params, samples, policy, optimizer
+):
+    """Nine steps in three epochs, stopped after each of them; the steps that an earlier run took are told too."""
+    params = params.model_copy(update={"optimizer": params.optimizer.model_copy(update={"name": optimizer})})
+    undisturbed = train(params, samples, POLICIES[policy])
+    path, stops = tmp_path / "state", 0
+    for run in range(1, 20):
+        signals = Signals()
+        with signals.caught():
+            try:
+                resumed = train(params, samples, POLICIES[policy], Keeper(path), stop_after(run), signals)
+            except Interrupted as interruption:
+                assert interruption.number == signal.SIGTERM
+                stops += 1
+            else:
+                break
+    assert stops == 9
+    assert same(undisturbed, resumed)
+
+
+def test_a_finished_replicate_is_not_trained_again(tmp_path, params, samples, monkeypatch):
+    path = tmp_path / "state"
+    first = train(params, samples, POLICIES["one rate"], Keeper(path))
+    monkeypatch.setattr("stages.training.replicate.train_epoch", None)
+    monkeypatch.setattr("stages.training.replicate.measure", None)
+    assert same(first, train(params, samples, POLICIES["one rate"], Keeper(path)))
+
+
+def test_the_state_is_saved_every_so_many_minutes_within_an_epoch(tmp_path, params, samples):
+    path, found = tmp_path / "state", []
+    train(params, samples, POLICIES["one rate"], Keeper(path, every_minutes=0), lambda *_: found.append(path.exists()))
+    assert found == [False] + [True] * 8
+
+
+def test_steps_of_an_earlier_run_are_told_again(tmp_path, params, samples):
+    signals = Signals()
+    with signals.caught(), pytest.raises(Interrupted):
+        train(params, samples, POLICIES["one rate"], Keeper(tmp_path / "state"), stop_after(4), signals)
+    told = []
+    train(params, samples, POLICIES["one rate"], Keeper(tmp_path / "state"), lambda epoch, _: told.append(epoch))
+    assert told == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+
+
+def damaged_by_a_flipped_bit(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+class Malicious:
+    """A pickle that writes a file when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("damage", ["flipped bit", "cut short", "empty", "pickle", "pickle with a checksum"])
+def test_a_damaged_state_is_set_aside_with_a_warning_and_the_replicate_begins_anew(
+    tmp_path, params, samples, capsys, damage
+):
+    path = tmp_path / "state"
+    signals = Signals()
+    with signals.caught(), pytest.raises(Interrupted):
+        train(params, samples, POLICIES["one rate"], Keeper(path), stop_after(4), signals)
+    evil = pickle.dumps(Malicious(tmp_path / "executed"))
+    content = path.read_bytes()
+    path.write_bytes(
+        {
+            "flipped bit": damaged_by_a_flipped_bit(content),
+            "cut short": content[:1000],
+            "empty": b"",
+            "pickle": evil,
+            "pickle with a checksum": signed(evil),
+        }[damage]
+    )
+    resumed = train(params, samples, POLICIES["one rate"], Keeper(path))
+    assert same(train(params, samples, POLICIES["one rate"]), resumed)
+    assert "is damaged; it was set aside as" in capsys.readouterr().out
+    assert (tmp_path / "state.damaged").exists()
+    assert not (tmp_path / "executed").exists()
+
+
+def signed(content):
+    import hashlib
+
+    from stages.training.unfinished import MARK
+
+    return MARK + hashlib.sha256(content).digest() + content
+
+
+def test_whatever_decides_the_result_is_in_the_fingerprint(params):
+    network = build_network(params.model, 2, 1)
+    groups = list(network.groups)
+
+    def named(params=params, policy="one rate", seed=1, module=network.module, checksums=None):
+        plan = plan_policy(POLICIES[policy], groups)
+        return fingerprint(params, plan, seed, module, checksums or {"images.npy": "1"})
+
+    def changed(section, **knobs):
+        return params.model_copy(update={section: getattr(params, section).model_copy(update=knobs)})
+
+    others = [
+        named(changed("train", batch_size=16)),
+        named(changed("optimizer", momentum=0.5)),
+        named(changed("schedule", name="linear")),
+        named(policy="frozen"),
+        named(policy="head first"),
+        named(seed=2),
+        named(module=build_network(params.model, 2, 2).module),
+        named(checksums={"images.npy": "2"}),
+    ]
+    assert len({named(), *others}) == len(others) + 1
+    assert named() == named(changed("review", arm="baseline")) == named(changed("unfinished", save_every=1.0))
+
+
+def test_the_code_and_the_versions_are_in_the_fingerprint(params, monkeypatch):
+    network = build_network(params.model, 2, 1)
+    plan = plan_policy(POLICIES["one rate"], list(network.groups))
+
+    def named():
+        return fingerprint(params, plan, 1, network.module, {})
+
+    before = named()
+    monkeypatch.setattr("stages.training.unfinished.version", lambda name: "0")
+    assert named() != before
+    monkeypatch.undo()
+    real = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: real(path) + b"#" * (path.name == "loop.py"))
+    assert named() != before
+
+
+def test_a_keeper_forgets_and_leaves_no_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second = (Keeper(state_file(f"baseline-seed-{seed}", "0" * 64)) for seed in (1, 2))
+    first.save({"seed": 1})
+    second.save({"seed": 2})
+    assert second.load(torch.device("cpu")) == {"seed": 2}
+    first.forget()
+    assert len(list(Path(".unfinished").iterdir())) == 1
+    second.forget()
+    assert list(tmp_path.iterdir()) == []
