@@ -5,7 +5,7 @@ metrics/ARM_predictions.csv with every validation image. No other stage opens th
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from stages.data.batches import Samples, open_samples
-from stages.data.store import Prepared, open_prepared
-from stages.errors import run
+from stages.data.store import Prepared, open_prepared, verified_checksums
+from stages.errors import UserError, run
 from stages.evaluation.comparison import difference, figures_by_seed, judge_goal
 from stages.evaluation.evidence import LEVEL, POWER, Interval, crossed_interval, judge, mcnemar, seeds_interval
 from stages.evaluation.metrics import (
@@ -53,13 +53,17 @@ def main() -> None:
     params = load_params()
     training = {arm: read_json(METRICS / f"{arm}.json") for arm in ARMS}
     compute = set_up_compute(params.train)
+    verified_checksums()
     prepared = open_prepared()
     samples = open_samples(prepared, SCORED, compute.device)
 
     scores: dict[Part, Scores] = {part: {arm: {} for arm in ARMS} for part in SCORED}
     movement: dict[Arm, dict[int, Figures]] = {arm: {} for arm in ARMS}
     similarity: dict[Arm, dict[int, Figures]] = {arm: {} for arm in ARMS}
-    replicates = [(arm, seed) for arm in ARMS for seed in params.train.seeds]
+    in_training = {arm: figures_by_seed(training[arm]) for arm in ARMS}
+    seeds = [seed for seed in params.train.seeds if all(seed in in_training[arm] for arm in ARMS)]
+    refuse_no_pairs(seeds, training)
+    replicates = [(arm, seed) for arm in ARMS for seed in seeds]
     for arm, seed in each(replicates, what="evaluating", unit=" checkpoints"):
         trained = load_checkpoint(CHECKPOINTS / arm / f"seed-{seed}.safetensors").network
         first = build_network(params.model, len(prepared.classes), seed)
@@ -72,8 +76,7 @@ def main() -> None:
         for part in SCORED:
             scores[part][arm][seed] = predict_probabilities(trained, samples[part], compute).numpy()
 
-    in_training = {arm: figures_by_seed(training[arm]) for arm in ARMS}
-    story = difference(in_training["baseline"], in_training["differential"])
+    story = difference(*({seed: in_training[arm][seed] for seed in seeds} for arm in ARMS))
     compared = {part: compare(prepared.labels(part), scores[part]) for part in SCORED}
     accuracy = compared["test"]["interval"]["accuracy"]
     write_json(
@@ -86,6 +89,7 @@ def main() -> None:
                 "power": POWER,
                 **accuracy,
             },
+            **({"diverged": diverged} if (diverged := diverged_seeds(training)) else {}),
             "goal": {
                 **params.goal.model_dump(),
                 **{
@@ -113,6 +117,28 @@ def main() -> None:
     )
     for arm in ARMS:
         write_csv(METRICS / f"{arm}_predictions.csv", predictions_table(prepared, "val", scores["val"][arm]))
+
+
+def diverged_seeds(training: Mapping[Arm, dict[str, Any]]) -> dict[str, list[int]]:
+    """Give the seeds whose replicates diverged, of the arms that have any."""
+    return {
+        arm: [int(key.removeprefix("seed_")) for key in training[arm]["diverged"]]
+        for arm in ARMS
+        if "diverged" in training[arm]
+    }
+
+
+def refuse_no_pairs(seeds: list[int], training: Mapping[Arm, dict[str, Any]]) -> None:
+    """Stop where no seed came to an end in both arms.
+
+    Raises:
+        UserError: there is nothing to compare.
+    """
+    if not seeds:
+        diverged = "; ".join(
+            f"{arm}: {', '.join(map(str, of_arm))}" for arm, of_arm in diverged_seeds(training).items()
+        )
+        raise UserError(f"lr: no seed came to an end in both arms (diverged are {diverged}): lower the rates")
 
 
 def compared_batches(samples: Samples) -> list[Tensor]:

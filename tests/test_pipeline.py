@@ -341,7 +341,7 @@ def test_predict_refuses_what_it_cannot_read_in_one_line(project, checkpoint, im
 def test_checkpoints_say_nothing_of_who_made_them(project):
     with safe_open(project.folder / "models/baseline/seed-1.safetensors", framework="pt") as file:
         (text,) = file.metadata().values()
-    assert set(json.loads(text)) == {"library", "name", "classes", "image_size", "channels", "mean", "std"}
+    assert set(json.loads(text)) == {"library", "name", "classes", "image_size", "channels", "mean", "std", "checksum"}
 
 
 def test_the_rates_are_shown_before_training_as_a_table_and_as_json(workspace):

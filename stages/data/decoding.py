@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from stages.data.checks import Finding
 from stages.data.image_set import Images
-from stages.data.images import BadImageError, to_pixels
+from stages.data.images import BadImageError, peculiarities, to_pixels
 from stages.data.likeness import BYTES, look
 from stages.data.store import write_images
 from stages.errors import UserError
@@ -117,7 +117,8 @@ def _decode(places: range) -> Chunk:
     for place, position in enumerate(places):
         row = _job.rows[position]
         try:
-            with _job.images.open(row, _job.max_megapixels) as (image, unusual):
+            with _job.images.open(row, _job.max_megapixels) as image:
+                unusual = peculiarities(image, _job.names[row])
                 pixels[place] = to_pixels(image, _job.size, _job.channels)
             findings += unusual
             good.append(True)

@@ -10,14 +10,14 @@ import pandas as pd
 from PIL import Image
 
 from stages.data.checks import Finding
-from stages.data.images import open_image, peculiarities, refuse_size, told_as_bad_images
+from stages.data.images import open_image, refuse_size, told_as_bad_images
 
 
 class Images(Protocol):
     """Images by their row in the table. It crosses to other processes, so it holds names and no open files."""
 
-    def open(self, row: int, max_megapixels: float) -> AbstractContextManager[tuple[Image.Image, list[Finding]]]:
-        """Give an image whose pixels are not read yet, and what is unusual about it.
+    def open(self, row: int, max_megapixels: float) -> AbstractContextManager[Image.Image]:
+        """Give an image whose pixels are not read yet.
 
         Raises:
             BadImageError: it cannot be used.
@@ -31,19 +31,16 @@ class Files:
     Attributes:
         root: the folder that they lie under.
         paths: relative to it, one for each row.
-        names: as people are told, one for each row; the paths where there are none.
     """
 
     root: Path
     paths: Sequence[str]
-    names: Sequence[str] = ()
 
     @contextmanager
-    def open(self, row: int, max_megapixels: float) -> Iterator[tuple[Image.Image, list[Finding]]]:
+    def open(self, row: int, max_megapixels: float) -> Iterator[Image.Image]:
         """Open the file of a row."""
-        path, name = self.paths[row], (self.names or self.paths)[row]
-        with open_image(self.root / path, max_megapixels) as image:
-            yield image, peculiarities(image, name)
+        with open_image(self.root / self.paths[row], max_megapixels) as image:
+            yield image
 
 
 @dataclass(frozen=True)
@@ -59,13 +56,13 @@ class Rendered:
     places: Sequence[tuple[int, int]]
 
     @contextmanager
-    def open(self, row: int, max_megapixels: float) -> Iterator[tuple[Image.Image, list[Finding]]]:
+    def open(self, row: int, max_megapixels: float) -> Iterator[Image.Image]:
         """Have the data set make the image of a row."""
         dataset, position = self.places[row]
         with told_as_bad_images():
             image = self.datasets[dataset][position][0]
             refuse_size(image, max_megapixels)
-            yield image, []
+            yield image
 
 
 @dataclass(frozen=True)

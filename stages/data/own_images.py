@@ -122,7 +122,7 @@ def _image_set(root: Path, table: pd.DataFrame, labels: set[str], findings: list
                 "split": kept["split"],
             }
         ).reset_index(drop=True),
-        images=Files(root, tuple(kept["path"]), tuple(names[row] for row in kept.index)),
+        images=Files(root, tuple(kept["path"])),
         findings=findings,
     )
 

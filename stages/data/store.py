@@ -1,5 +1,6 @@
 """Prepared data: every image decoded and resized once, in one memory-mapped array beside a table of samples."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from stages.errors import UserError
-from stages.files import write_csv
+from stages.files import read_json, write_csv, write_json
 from stages.params import Part
 
 PREPARED = Path("data/prepared")
-IMAGES, SAMPLES = "images.npy", "samples.csv"
+IMAGES, SAMPLES, CHECKSUMS = "images.npy", "samples.csv", "checksums.json"
 COLUMNS = ["image", "label", "class", "stratum", "group", "part"]
 
 
@@ -77,16 +78,42 @@ def write_images(path: Path, first: int, pixels: npt.NDArray[np.uint8]) -> None:
         first: the place of the first of them.
         pixels: uint8 (images, size, size, channels), contiguous.
     """
-    with path.open("r+b") as file:
-        np.lib.format.read_magic(file)
-        np.lib.format.read_array_header_1_0(file)
-        file.seek(first * pixels[0].nbytes, os.SEEK_CUR)
-        file.write(pixels.data)
+    try:
+        with path.open("r+b") as file:
+            np.lib.format.read_magic(file)
+            np.lib.format.read_array_header_1_0(file)
+            file.seek(first * pixels[0].nbytes, os.SEEK_CUR)
+            file.write(pixels.data)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path.relative_to(path.parent.parent))) from None
 
 
 def write_samples(folder: Path, samples: pd.DataFrame) -> None:
-    """Write the table beside the array, one row for each image."""
+    """Write the table beside the array, one row for each image, and the checksums of both: the folder is complete."""
     write_csv(folder / SAMPLES, samples[COLUMNS])
+    write_json(folder / CHECKSUMS, {name: _checksum(folder / name) for name in (IMAGES, SAMPLES)})
+
+
+def verified_checksums(folder: Path = PREPARED) -> dict[str, str]:
+    """Read every byte of what `prepare` wrote, and give the checksums if it is what it was.
+
+    Raises:
+        UserError: a file is missing, or a bit has changed since.
+    """
+    written = read_json(folder / CHECKSUMS)
+    for name in (IMAGES, SAMPLES):
+        try:
+            found = _checksum(folder / name)
+        except FileNotFoundError:
+            raise UserError(f"{folder / name} is missing: run `dvc repro prepare`, which makes it") from None
+        if found != written.get(name):
+            raise UserError(f"{folder / name} is not as `prepare` wrote it: run `dvc repro --force prepare`")
+    return {name: str(written[name]) for name in (IMAGES, SAMPLES)}
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def open_prepared(folder: Path = PREPARED) -> Prepared:

@@ -1,12 +1,15 @@
 """Checkpoints: one safetensors file that is enough to predict. It holds tensors and text, never code."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import safetensors.torch
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from stages.errors import UserError
 from stages.files import write_bytes
@@ -41,6 +44,16 @@ class Description(BaseModel):
     std: Channels
 
 
+class _Stored(Description):
+    """A description as it stands in the file.
+
+    Attributes:
+        checksum: SHA-256 of the tensors, in the order of their names.
+    """
+
+    checksum: str
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A trained network and how to feed it."""
@@ -52,7 +65,15 @@ class Checkpoint:
 def save_checkpoint(path: Path, network: Network, description: Description) -> None:
     """Write a checkpoint, whole or not at all."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.module.state_dict().items()}
-    write_bytes(path, safetensors.torch.save(tensors, metadata={KEY: description.model_dump_json()}))
+    stored = _Stored(**description.model_dump(), checksum=_checksum(tensors))
+    write_bytes(path, safetensors.torch.save(tensors, metadata={KEY: stored.model_dump_json()}))
+
+
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        found.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -74,9 +95,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if text is None:
         raise UserError(f"{path} holds tensors but is not a checkpoint of this project: give a file under models/")
     try:
-        description = Description.model_validate_json(text)
+        stored = _Stored.model_validate_json(text)
     except ValidationError as error:
         raise UserError(f"{path} describes itself wrongly ({error.error_count()} problems): run `dvc repro`") from None
+    if _checksum(tensors) != stored.checksum:
+        raise UserError(f"{path} is not as it was written: run `dvc checkout --force`, or `dvc repro --force`")
+    description = Description(**stored.model_dump(exclude={"checksum"}))
 
     if description.name not in LIBRARIES[description.library].names():
         raise UserError(f"{path} is of a network that {description.library} does not have: {description.name!r}")

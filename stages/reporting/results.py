@@ -60,12 +60,13 @@ def verdict(results: Results) -> str:
     }[found["word"]]
     measured = f"differential − baseline is {points(found['estimate'])} points"
     if found["low"] is None and replicates(results) == 1:
-        return f"{says}: {measured}, of one seed, which says nothing of the chance between seeds."
+        return f"{says}: {measured}, of one seed, which says nothing of the chance between seeds.{left_out(results)}"
     if found["low"] is None:
-        return f"{says}: {measured} everywhere, which leaves no chance to reckon with."
+        return f"{says}: {measured} everywhere, which leaves no chance to reckon with.{left_out(results)}"
     return (
         f"{says}: {measured} (95 % interval {interval(found, 100)}); a true difference of "
         f"{100 * found['smallest_shown']:.1f} points would have been shown about four times in five."
+        f"{left_out(results)}"
     )
 
 
@@ -196,8 +197,20 @@ def mcnemar_table(results: Results) -> list[dict[str, str]]:
 
 
 def replicates(results: Results) -> int:
-    """Seeds for each arm."""
-    return sum(key.startswith("seed_") for key in results.training["baseline"])
+    """Seeds that came to an end in both arms."""
+    return sum(key.startswith("seed_") for key in results.evaluation["test"]["difference"])
+
+
+def left_out(results: Results) -> str:
+    """Say which replicates diverged, and what the comparison is of then; nothing where none did."""
+    diverged = results.evaluation.get("diverged", {})
+    if not diverged:
+        return ""
+    named = " and ".join(f"{arm} with seed {', '.join(map(str, seeds))}" for arm, seeds in diverged.items())
+    return (
+        f" The loss was not finite in {named}: the arms are compared over the seeds that came to an end in both, and "
+        f"an arm's training figures are of all its own."
+    )
 
 
 def averaged_over(results: Results) -> str:

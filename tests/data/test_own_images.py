@@ -134,7 +134,7 @@ def test_names_are_told_in_ways_that_every_terminal_and_table_can_bear(root, fol
     assert told == {"cats/två.png", r"cats/new\nline\x1b[31m.png", r"cats/not-\udcff-utf8.png"}
     for row, name in enumerate(source.samples["image"]):
         assert name.encode()
-        with source.images.open(row, 100) as (image, _):
+        with source.images.open(row, 100) as image:
             assert image.size == IMAGE.size
     assert printable("plain name.png") == "plain name.png"
 
@@ -183,7 +183,7 @@ def test_a_table_says_label_part_and_group(table, name):
         ["cats/2.png", 0, "val", "a"],
         ["dogs/1.png", 1, "test", ""],
     ]
-    with source.images.open(2, 100) as (image, _):
+    with source.images.open(2, 100) as image:
         assert image.size == IMAGE.size
 
 
@@ -225,7 +225,7 @@ def test_an_absolute_path_inside_the_root_is_taken_and_told_without_it(table, ro
         [*ROWS, {"path": str(root / "dogs/deeper/still/2.png"), "label": "dog", "split": "test", "group": ""}]
     )
     assert source.samples["image"].iloc[3] == "dogs/deeper/still/2.png"
-    with source.images.open(3, 100) as (image, _):
+    with source.images.open(3, 100) as image:
         assert image.size == IMAGE.size
 
 

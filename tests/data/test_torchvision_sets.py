@@ -55,7 +55,7 @@ def check_fashion(source):
     assert source.channels == 1
     assert source.samples["split"].value_counts().to_dict() == {"train": 60, "test": 20}
     assert source.samples["label"].tolist() == [*(np.arange(60) % 10), *(np.arange(20) % 10)]
-    with source.images.open(65, 100) as (image, _):
+    with source.images.open(65, 100) as image:
         expected = np.random.default_rng(20).integers(255, size=(20, 28, 28))[5]
         assert np.array_equal(np.asarray(image), expected)
 
