@@ -1,0 +1,47 @@
+"""The experiment run again in a clone of its own."""
+
+import json
+
+import pytest
+
+from tests.conftest import TINY, clone_project
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = clone_project(tmp_path_factory.mktemp("project"), {**TINY, "train.seeds": [1]})
+    project.run("dvc", "repro")
+    project.run("git", "add", "--all")
+    project.run("git", "commit", "--quiet", "--message", "Its results")
+    return project
+
+
+def test_on_the_same_machine_everything_is_identical_and_nothing_is_touched(project):
+    before = project.fingerprints("metrics", "models", "data", ".dvc/cache")
+    (project.folder / "params.yaml").write_text("someone is at work here\n")
+    told = json.loads(project.stage("verify", "--json").stdout)
+    project.run("git", "checkout", "--quiet", "params.yaml")
+    assert told["verdict"] == "identical"
+    assert told["checkpoints_identical"]
+    assert len(told["figures"]) > 100
+    assert project.fingerprints("metrics", "models", "data", ".dvc/cache") == before
+
+
+def test_what_was_not_measured_by_the_committed_code_is_found_out(project):
+    """Someone has improved a figure by hand."""
+    metrics = project.folder / "metrics/evaluation.json"
+    content = json.loads(metrics.read_text())
+    content["test"]["differential"]["mean"]["accuracy"] = 0.999
+    metrics.write_text(json.dumps(content, indent=2))
+    project.run("git", "commit", "--quiet", "--all", "--message", "A better result")
+    done = project.stage("verify", check=False)
+    project.run("git", "reset", "--quiet", "--hard", "HEAD~1")
+    assert done.returncode == 1
+    assert done.stdout.startswith("evaluation.json: test.differential.mean.accuracy: 0.999 committed, 0.")
+    assert done.stderr.splitlines()[-1] == "error: the experiment came out differently"
+
+
+def test_a_revision_that_is_none_is_refused(project):
+    done = project.stage("verify", "no-such-branch", check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: Git knows no revision no-such-branch\n"
