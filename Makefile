@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup repro compare test lint format benchmark screenshots clean
+.PHONY: help setup repro compare test fuzz lint format benchmark screenshots clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 20
@@ -29,6 +29,9 @@ compare: setup ## Show uniform against differential rates, from what has been tr
 
 test: setup ## Run every test
 	python -m pytest -n 2 --dist loadfile
+
+fuzz: setup ## Feed 10,000 broken files to everything that reads files from outside
+	python -m pytest -n 2 --hypothesis-profile nightly tests/test_fuzz.py
 
 lint: setup ## Check style, types and the GitHub workflow
 	ruff check .

@@ -15,7 +15,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 from ruamel.yaml import YAML
+
+settings.register_profile("nightly", max_examples=1500)  # `make fuzz`
 
 ROOT = Path(__file__).parent.parent
 
