@@ -1,6 +1,9 @@
 """The experiment run again in a clone of its own."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -45,3 +48,17 @@ def test_a_revision_that_is_none_is_refused(project):
     done = project.stage("verify", "no-such-branch", check=False)
     assert done.returncode == 1
     assert done.stderr == "error: Git knows no revision no-such-branch\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to a core")
+def test_the_number_of_cores_changes_no_bit(tmp_path):
+    """Two threads on one core, and on as many as there are."""
+    project = clone_project(tmp_path, {**TINY, "train.seeds": [1], "train.threads": 2})
+    project.run("dvc", "repro", "train_baseline")
+    before = project.fingerprints("models/baseline", "metrics")
+    one_core = {min(os.sched_getaffinity(0))}
+    subprocess.run(
+        [sys.executable, "-m", "stages.train", "baseline"],
+        cwd=project.folder, check=True, preexec_fn=lambda: os.sched_setaffinity(0, one_core),
+    )  # fmt: skip
+    assert project.fingerprints("models/baseline", "metrics") == before

@@ -20,10 +20,6 @@ PART_NAMES: dict[str, Part] = {
     "test": "test",
 }  # fmt: skip
 HOUSEKEEPING = {".gitignore", ".gitkeep", ".dvcignore"}  # of Git and DVC, which nobody takes for images
-READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    ".csv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False),
-    ".parquet": pd.read_parquet,
-}
 
 
 def load_folder(data: Data) -> ImageSet:
@@ -61,9 +57,10 @@ def load_table(data: Data) -> ImageSet:
     """
     root = _root(data)
     source = root / str(data.table)
-    reader = READERS.get(source.suffix.lower())
+    readers: dict[str, Callable[[Path], pd.DataFrame]] = {".csv": _read_csv, ".parquet": _read_parquet}
+    reader = readers.get(source.suffix.lower())
     if reader is None:
-        raise UserError(f"data.table: {data.table} should end in {' or '.join(READERS)}")
+        raise UserError(f"data.table: {data.table} should end in {' or '.join(readers)}")
     try:
         read = reader(source)
     except FileNotFoundError:
@@ -96,6 +93,18 @@ def load_table(data: Data) -> ImageSet:
         kept &= ~unknown
         table["split"] = given.map(PART_NAMES)
     return _image_set(root, table[kept].reset_index(drop=True), set(table["label"]), findings)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Read a CSV as text."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if not table.index.equals(pd.RangeIndex(len(table))):  # what is too much at the left, pandas makes an index of
+        raise ValueError("a row has more cells than the header")
+    return table
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    return pd.read_parquet(path).reset_index(drop=True)
 
 
 def _image_set(root: Path, table: pd.DataFrame, labels: set[str], findings: list[Finding]) -> ImageSet:

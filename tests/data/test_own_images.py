@@ -240,6 +240,7 @@ def test_a_part_that_is_none_is_refused(table):
         ("labels.csv", b"file,label\n1.png,cat\n", "lacks the column path; it has file, label"),
         ("labels.csv", b"path;label\n1.png;cat\n", "lacks the column label and path; it has path;label"),
         ("labels.csv", b"", "cannot be read as a table: No columns to parse"),
+        ("labels.csv", b"path,label\ncats/1.png,cat,train\n", "a row has more cells than the header"),
         ("labels.csv", b'path,label\n"1.png,cat\n', "cannot be read as a table"),
         ("labels.csv", b"path,label\n\xff\xfe.png,cat\n", "cannot be read as a table"),
         ("labels.parquet", b"PAR1 and no more", "cannot be read as a table"),

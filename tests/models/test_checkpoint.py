@@ -1,3 +1,8 @@
+import hashlib
+import json
+import pickle
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -50,6 +55,12 @@ def test_a_truncated_checkpoint_is_refused(path, length):
         load_checkpoint(path)
 
 
+def stored(description):
+    """What a checkpoint says that holds two zeros by the name of a."""
+    checksum = hashlib.sha256(torch.zeros(2).numpy().tobytes()).hexdigest()
+    return json.dumps({**description.model_dump(), "checksum": checksum})
+
+
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
     with pytest.raises(UserError, match="nowhere.safetensors is missing"):
         load_checkpoint(tmp_path / "nowhere.safetensors")
@@ -60,7 +71,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
     save_file({"a": torch.zeros(2)}, other, metadata={KEY: "{}"})
     with pytest.raises(UserError, match="describes itself wrongly"):
         load_checkpoint(other)
-    save_file({"a": torch.zeros(2)}, other, metadata={KEY: DESCRIPTION.model_dump_json()})
+    save_file({"a": torch.zeros(2)}, other, metadata={KEY: stored(DESCRIPTION)})
     with pytest.raises(UserError, match="does not hold the weights of resnet18"):
         load_checkpoint(other)
 
@@ -68,6 +79,41 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
 def test_a_checkpoint_cannot_name_a_network_that_no_library_has(tmp_path):
     path = tmp_path / "odd.safetensors"
     odd = DESCRIPTION.model_copy(update={"name": "../../etc/passwd"})
-    save_file({"a": torch.zeros(2)}, path, metadata={KEY: odd.model_dump_json()})
+    save_file({"a": torch.zeros(2)}, path, metadata={KEY: stored(odd)})
     with pytest.raises(UserError, match=r"odd.safetensors is of a network that timm does not have"):
         load_checkpoint(path)
+
+
+class Malicious:
+    """A pickle that makes a file when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("dump", [pickle.dump, torch.save])
+def test_a_pickle_in_the_place_of_a_checkpoint_is_refused_and_nothing_runs(tmp_path, dump):
+    evil = tmp_path / "seed-1.safetensors"
+    with evil.open("wb") as file:
+        dump(Malicious(tmp_path / "executed"), file)
+    with pytest.raises(UserError, match="is not a checkpoint"):
+        load_checkpoint(evil)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_flipped_bit_in_a_tensor_is_noticed(path):
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(UserError, match="is not as it was written"):
+        load_checkpoint(path)
+
+
+def test_a_header_that_says_it_is_huge_takes_no_memory(tmp_path):
+    huge = tmp_path / "seed-1.safetensors"
+    huge.write_bytes((2**62).to_bytes(8, "little") + b"{}")
+    with pytest.raises(UserError, match="is not a checkpoint"):
+        load_checkpoint(huge)
