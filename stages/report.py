@@ -37,6 +37,7 @@ from stages.reporting.provenance import provenance
 from stages.reporting.results import METRICS, PAGE, load_results
 
 CONTACT_SHEET = Path("data/contact_sheet.svg")
+TEXT = ("image", "actual", "predicted", "class")  # columns of names, which may be numbers such as 01
 HEIGHT = 240  # pixels, of a chart
 
 
@@ -196,7 +197,7 @@ def _by_class(table: pd.DataFrame) -> list[dict[str, str]]:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, keep_default_na=False)
+        return pd.read_csv(path, keep_default_na=False, dtype=dict.fromkeys(TEXT, str))
     except (OSError, ValueError):
         raise UserError(f"{path} is missing or damaged: run `dvc repro`, which makes it") from None
 

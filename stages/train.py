@@ -29,7 +29,7 @@ from stages.spread import over_replicates
 from stages.training.divergence import Divergence
 from stages.training.loop import Score
 from stages.training.replicate import Replicate, Training, steps_per_epoch
-from stages.training.unfinished import Keeper, fingerprint, state_file
+from stages.training.unfinished import Keeper, fingerprint, forget_all, state_file
 
 CHECKPOINTS, METRICS = Path("models"), Path("metrics")
 
@@ -52,7 +52,6 @@ def train(arm: Arm, params: Params, signals: Signals) -> None:
     samples = open_samples(prepared, ("train", "val"), compute.device)
 
     replicates: dict[int, Replicate] = {}
-    keepers: list[Keeper] = []
     of_epoch = steps_per_epoch(params.train, samples["train"])
     scale = scales(params.schedule, params.train.epochs, of_epoch)
     total = len(params.train.seeds) * len(scale)
@@ -61,20 +60,16 @@ def train(arm: Arm, params: Params, signals: Signals) -> None:
             network = build_network(params.model, len(prepared.classes), seed)
             refuse_unfit_images(network, params.model, prepared.image_size, prepared.channels)
             plan = plan_rates(arm, params.lr, list(network.groups))
-            keepers.append(
-                Keeper(
-                    state_file(f"{arm}-seed-{seed}", fingerprint(params, plan, seed, network.module, checksums)),
-                    params.unfinished.save_every,
-                )
-            )
+            state = state_file(f"{arm}-seed-{seed}", fingerprint(params, plan, seed, network.module, checksums))
+            keeper = Keeper(state, params.unfinished.save_every)
             show = partial(show_step, bar, f"{arm}, seed {seed}", params.train.epochs)
-            training = Training(network, plan, seed, params, samples, compute, keepers[-1], signals)
+            training = Training(network, plan, seed, params, samples, compute, keeper, signals)
             replicate = training.run(show)
             replicates[seed] = replicate
             if replicate.diverged:
                 words = f"{arm}, seed {seed}: {told_divergence(arm, params.lr, plan, replicate.diverged)}"
                 if params.train.on_divergence == "stop":
-                    keepers[-1].forget()  # there is nothing to go on with
+                    keeper.forget()  # there is nothing to go on with
                     raise UserError(f"lr: {words}; or set train.on_divergence to record, and go on without this seed")
                 bar.write(words)
                 continue
@@ -91,8 +86,7 @@ def train(arm: Arm, params: Params, signals: Signals) -> None:
         print(f"{arm}: {params.train.epochs} epochs are too few to unfreeze {', '.join(waiting)}, which stayed frozen")
     write_csv(METRICS / f"{arm}_curves.csv", learning_curves(replicates))
     write_csv(METRICS / f"{arm}_rates.csv", pd.DataFrame(rate_curves(plan, scale, of_epoch)), number="%.6g")
-    for keeper in keepers:
-        keeper.forget()
+    forget_all(arm)
 
 
 def told_divergence(arm: Arm, rates: Rates, plan: Plan, found: Divergence) -> str:

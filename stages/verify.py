@@ -8,6 +8,7 @@ Nothing is changed in this folder.
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,8 @@ from stages.evaluation.reproduction import Figure, compare_metrics, overall
 from stages.files import read_json
 from stages.params import load_params
 
-COMPARED = ("prepare", "baseline", "differential", "evaluation", "review")  # .json under metrics/
+# .json under metrics/; review.json repeats figures of the others
+COMPARED = ("prepare", "baseline", "differential", "evaluation")
 SHOWN = 30  # figures that are not identical, in the table
 
 
@@ -66,9 +68,12 @@ def clone_revision(revision: str, folder: Path) -> Path:
     _git("clone", "--quiet", "--no-checkout", ".", str(folder))
     _git("-C", str(folder), "checkout", "--quiet", "--detach", found.stdout.strip())
     images = Path(load_params(folder / "params.yaml").data.path)
-    if not images.is_absolute() and images.exists() and not (folder / images).exists():
-        (folder / images).parent.mkdir(parents=True, exist_ok=True)
-        (folder / images).symlink_to(images.resolve())
+    if not images.is_absolute() and images.exists():
+        if (folder / images).exists():  # Git has a part of it
+            shutil.copytree(images, folder / images, symlinks=True, dirs_exist_ok=True)
+        else:
+            (folder / images).parent.mkdir(parents=True, exist_ok=True)
+            (folder / images).symlink_to(images.resolve())
     return folder
 
 

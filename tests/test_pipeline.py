@@ -39,6 +39,8 @@ def test_the_flow_writes_what_it_promises(project):
     metrics = {path.name for path in (project.folder / "metrics").iterdir()}
     assert metrics == {
         "prepare.json",
+        "prepare_checks.csv",
+        "class_balance.csv",
         "baseline.json",
         "baseline_curves.csv",
         "baseline_predictions.csv",

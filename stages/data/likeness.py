@@ -47,11 +47,10 @@ def same_pixels(samples: pd.DataFrame, digests: npt.NDArray[np.bytes_]) -> tuple
             continue
         if len(of_part) > 1:
             findings += _elsewhere("leak", same, "part", of_part)
-        firsts = set(of_part.values())
+        again = same[same.duplicated("part")]
         findings += [
             Finding("duplicate", image, f"the same as {of_part[part]}")
-            for image, part in zip(same["image"], same["part"], strict=True)
-            if image not in firsts
+            for image, part in zip(again["image"], again["part"], strict=True)
         ]
     return findings, torn
 

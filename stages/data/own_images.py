@@ -204,7 +204,10 @@ def _inside(root: Path) -> Callable[[str], bool]:
         if "\0" in path:
             return False
         whole = root / path
-        real = os.path.realpath(whole) if whole.is_symlink() else f"{folder_of(whole.parent)}{os.sep}{whole.name}"
+        try:
+            real = os.path.realpath(whole) if whole.is_symlink() else f"{folder_of(whole.parent)}{os.sep}{whole.name}"
+        except OSError:  # the name is too long for any file
+            return False
         return whole.name != ".." and real.startswith(top + os.sep)
 
     return inside
@@ -212,6 +215,8 @@ def _inside(root: Path) -> Callable[[str], bool]:
 
 def _as_text(column: "pd.Series[Any]") -> "pd.Series[str]":
     """Give the cells as text; a missing one is empty, and 1.0 is 1, for a hole turns integers into floats."""
+    if not column.map(pd.api.types.is_scalar).all():
+        raise UserError(f"data.table: the column {column.name} holds lists; it should hold one value in each row")
     whole = column.map(lambda cell: int(cell) if isinstance(cell, float) and cell.is_integer() else cell)
     return pd.Series(["" if pd.isna(cell) else str(cell).strip() for cell in whole], index=column.index, dtype=str)
 

@@ -144,6 +144,8 @@ def few_samples(samples: pd.DataFrame, classes: list[str]) -> list[Finding]:
 
 def empty_classes(samples: pd.DataFrame, classes: list[str]) -> list[str]:
     """Say which class is missing from which part, and what to do, in a line; or nothing."""
+    if samples.empty:
+        return ["data.path: no image is left to use"]
     counts = class_balance(samples, classes)
     none = counts[counts["images"] == 0]
     empty = [f"{part} has no image of {name}" for part, name in zip(none["part"], none["class"], strict=True)]

@@ -125,7 +125,9 @@ def open_prepared(folder: Path = PREPARED) -> Prepared:
     try:
         # Read-only: a copy-on-write mapping larger than the memory is refused by Linux.
         images = np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False)
-        samples = pd.read_csv(folder / SAMPLES, keep_default_na=False)
+        # A class may be called 01.
+        text = dict.fromkeys(("image", "class", "stratum", "group", "part"), str)
+        samples = pd.read_csv(folder / SAMPLES, keep_default_na=False, dtype=text)
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} is missing: run `dvc repro prepare`, which makes it") from None
     except (OSError, ValueError) as error:

@@ -4,6 +4,7 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from stages.data.image_set import ImageSet, Rendered
@@ -97,7 +98,8 @@ def _open(kind: "type[VisionDataset]", root: Path, how: dict[str, Any], name: st
 def _labels(dataset: Any) -> list[int]:
     for name in LABELS:
         if hasattr(dataset, name):
-            return [int(label) for label in getattr(dataset, name)]
+            found = np.asarray(getattr(dataset, name))
+            return [int(label) for label in (found if found.ndim == 1 else found[:, 0])]  # QMNIST's have more columns
     if hasattr(dataset, "_samples"):  # of paths and labels
         return [int(label) for _, label in dataset._samples]
     return [int(dataset[row][1]) for row in range(len(dataset))]

@@ -48,7 +48,7 @@ class _Stored(Description):
     """A description as it stands in the file.
 
     Attributes:
-        checksum: SHA-256 of the tensors, in the order of their names.
+        checksum: SHA-256 of the description and the tensors, in the order of their names.
     """
 
     checksum: str
@@ -65,13 +65,14 @@ class Checkpoint:
 def save_checkpoint(path: Path, network: Network, description: Description) -> None:
     """Write a checkpoint, whole or not at all."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.module.state_dict().items()}
-    stored = _Stored(**description.model_dump(), checksum=_checksum(tensors))
+    stored = _Stored(**description.model_dump(), checksum=_checksum(description, tensors))
     write_bytes(path, safetensors.torch.save(tensors, metadata={KEY: stored.model_dump_json()}))
 
 
-def _checksum(tensors: dict[str, Tensor]) -> str:
-    found = hashlib.sha256()
+def _checksum(description: Description, tensors: dict[str, Tensor]) -> str:
+    found = hashlib.sha256(description.model_dump_json().encode())
     for name in sorted(tensors):
+        found.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
         found.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
 
@@ -98,9 +99,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         stored = _Stored.model_validate_json(text)
     except ValidationError as error:
         raise UserError(f"{path} describes itself wrongly ({error.error_count()} problems): run `dvc repro`") from None
-    if _checksum(tensors) != stored.checksum:
-        raise UserError(f"{path} is not as it was written: run `dvc checkout --force`, or `dvc repro --force`")
     description = Description(**stored.model_dump(exclude={"checksum"}))
+    if _checksum(description, tensors) != stored.checksum:
+        raise UserError(f"{path} is not as it was written: run `dvc checkout --force`, or `dvc repro --force`")
 
     if description.name not in LIBRARIES[description.library].names():
         raise UserError(f"{path} is of a network that {description.library} does not have: {description.name!r}")

@@ -40,6 +40,11 @@ class Progress:
         """Which one goes on; the first is 1."""
         return len(self.epochs) + 1
 
+    @property
+    def position(self) -> tuple[int, int]:
+        """Epochs that are over, and steps of the one that goes on."""
+        return len(self.epochs), self.tally.steps
+
     def end_epoch(self, val: Score) -> None:
         """Close the epoch that goes on."""
         self.epochs.append(Epoch(self.tally.score(), val))

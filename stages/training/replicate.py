@@ -77,6 +77,7 @@ class Training:
         held = self.saved["groups"] if self.saved else learning(self.plan, epoch=1)
         self.optimizer = build_optimizer(self.params.optimizer, self.entries, held)
         self.progress = progress_of(self.saved) if self.saved else Progress([], Tally.of_nothing(self.compute.device))
+        self.begun_at = self.progress.position
         if self.saved:
             self.module.load_state_dict(self.saved["module"])
             self.optimizer.load_state_dict(self.saved["optimizer"])
@@ -155,8 +156,10 @@ class Training:
             self._save()
 
     def _save(self) -> None:
+        """Save the state, unless it is the one on the disk, to whose generators torch may not have come back yet."""
         with self.signals.held():
-            self.keeper.save(as_state(self.progress, self.module, self.optimizer))
+            if self.progress.diverged or not self.progress.tally.steps or self.progress.position != self.begun_at:
+                self.keeper.save(as_state(self.progress, self.module, self.optimizer))
 
 
 def refuse_infinite(score: Score) -> Score:

@@ -48,7 +48,10 @@ def fingerprint(params: Params, plan: Plan, seed: int, network: nn.Module, check
         if found and found.name.startswith("stages.") and found.origin
     }
     decides = {
-        "params": params.model_dump(include={"model", "optimizer", "schedule", "train"}),
+        "params": {
+            **params.model_dump(include={"model", "optimizer", "schedule"}),
+            "train": params.train.model_dump(exclude={"seeds", "on_divergence"}),  # they decide no replicate
+        },
         "plan": {group: [entry.rate, entry.first_epoch] for group, entry in plan.items()},
         "seed": seed,
         "weights": _digest(network.state_dict()),
@@ -63,6 +66,19 @@ def fingerprint(params: Params, plan: Plan, seed: int, network: nn.Module, check
 def state_file(replicate: str, fingerprint: str) -> Path:
     """Name the file of a replicate's state."""
     return FOLDER / f"{replicate}-{fingerprint[:16]}.state"
+
+
+def forget_all(arm: str) -> None:
+    """Remove every state of an arm: it is finished."""
+    for path in FOLDER.glob(f"{arm}-seed-*"):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    remove_leftovers(path)
+    with contextlib.suppress(OSError):  # there are others
+        path.parent.rmdir()
 
 
 class Keeper:
@@ -108,12 +124,9 @@ class Keeper:
         self._saved = time.monotonic()
 
     def forget(self) -> None:
-        """Remove the state: the replicate is finished."""
+        """Remove the state."""
         if self._path:
-            self._path.unlink(missing_ok=True)
-            remove_leftovers(self._path)
-            with contextlib.suppress(OSError):  # there are others
-                self._path.parent.rmdir()
+            _remove(self._path)
 
     @property
     def due_within_epoch(self) -> bool:

@@ -30,6 +30,11 @@ def test_the_same_pixels_twice_in_a_part_are_a_duplicate_of_the_first():
     assert torn == []
 
 
+def test_a_file_that_a_table_lists_twice_is_a_duplicate_of_itself():
+    findings, _ = same_pixels(table(("1", "cat", "train"), ("1", "cat", "train")), digests("a", "a"))
+    assert [tuple(finding) for finding in findings] == [("duplicate", "1", "the same as 1")]
+
+
 def test_the_same_pixels_in_two_parts_are_a_leak_on_both_sides():
     findings, torn = same_pixels(
         table(("1", "cat", "train"), ("2", "cat", "test"), ("3", "cat", "test")), digests("a", "a", "a")

@@ -229,6 +229,15 @@ def test_an_absolute_path_inside_the_root_is_taken_and_told_without_it(table, ro
         assert image.size == IMAGE.size
 
 
+def test_a_column_of_lists_is_refused(table):
+    with pytest.raises(UserError, match="data.table: the column label holds lists"):
+        table([{"path": "cats/1.png", "label": ["cat", "dog"]}], "labels.parquet")
+
+
+def test_a_path_too_long_for_any_file_is_refused(table):
+    assert found(table([*ROWS, {**ROWS[0], "path": "x" * 300}])) == [("outside", "x" * 300)]
+
+
 def test_a_part_that_is_none_is_refused(table):
     source = table([*ROWS, {"path": "dogs/1.png", "label": "dog", "split": "holdout", "group": ""}])
     assert [tuple(finding) for finding in source.findings] == [("unknown_split", "dogs/1.png", "'holdout'")]

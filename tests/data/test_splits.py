@@ -180,6 +180,10 @@ def test_classes_that_a_part_lacks_are_named_with_what_to_do():
     assert empty_classes(with_parts([0, 1] * 3, ["train", "train", "val", "val", "test", "test"]), ["a", "b"]) == []
 
 
+def test_where_no_image_is_left_that_is_said():
+    assert empty_classes(with_parts([], []), ["good", "bad"]) == ["data.path: no image is left to use"]
+
+
 def test_classes_with_few_images_are_counted():
     samples = with_parts([0] * 30 + [1] * 12, ["train", "val", "test"] * 14)
     assert [tuple(finding) for finding in few_samples(samples, ["many", "few"])] == [

@@ -39,6 +39,14 @@ def test_the_images_stay_on_disk_and_cannot_be_changed(tmp_path, table):
         images[0] = 0
 
 
+def test_names_that_are_numbers_stay_text(tmp_path, table):
+    numbered = table.assign(**{"class": table["label"].map({0: "01", 1: "2"}), "group": "007"})
+    write(tmp_path / "prepared", numbered)
+    prepared = open_prepared(tmp_path / "prepared")
+    assert prepared.classes == ["01", "2"]
+    assert set(prepared.samples["group"]) == {"007"}
+
+
 def test_missing_and_damaged_data_are_told_with_the_command_that_mends_them(tmp_path, table):
     folder = tmp_path / "prepared"
     with pytest.raises(UserError, match="missing: run `dvc repro prepare`"):

@@ -5,11 +5,13 @@ import threading
 from functools import partial
 from hashlib import md5
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
-from stages.data.torchvision_sets import SETS, load_torchvision
+from stages.data.torchvision_sets import SETS, _labels, load_torchvision
 from stages.errors import UserError
 from stages.libraries import torchvision
 from tests.data.bad_images import picture
@@ -119,6 +121,11 @@ def test_a_set_of_files_in_trainval_and_test(tmp_path, load):
         [1, "test"],
     ]
     assert source.channels == 3
+
+
+def test_labels_may_have_further_columns_as_qmnists_do():
+    dataset = SimpleNamespace(targets=torch.tensor([[7, 0, 0], [2, 1, 5]]))
+    assert _labels(dataset) == [7, 2]
 
 
 def test_a_set_that_torchvision_does_not_download_is_told_so(load):

@@ -55,6 +55,14 @@ def test_what_is_missing_or_new_or_no_number_is_different():
     assert verdict(changed("mean", "accuracy", to=None)) == "different"
 
 
+def test_a_replicate_that_newly_diverged_is_told_by_what_it_lacks():
+    again = {key: value for key, value in COMMITTED.items() if key != "seed_1"} | {"diverged": {"seed_1": {"epoch": 1}}}
+    assert [figure.name for figure in compare_metrics(COMMITTED, again) if figure.verdict == "different"] == [
+        "seed_1.accuracy",
+        "seed_1.loss",
+    ]
+
+
 def test_the_spread_itself_follows_from_the_figures_and_is_not_judged():
     assert verdict(changed("std", "accuracy", to=0.03)) == "identical"
 

@@ -1,4 +1,3 @@
-import hashlib
 import json
 import pickle
 from pathlib import Path
@@ -8,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from stages.errors import UserError
-from stages.models.checkpoint import KEY, Description, load_checkpoint, save_checkpoint
+from stages.models.checkpoint import KEY, Description, _checksum, load_checkpoint, save_checkpoint
 from stages.models.network import empty_network
 
 DESCRIPTION = Description(
@@ -57,7 +56,7 @@ def test_a_truncated_checkpoint_is_refused(path, length):
 
 def stored(description):
     """What a checkpoint says that holds two zeros by the name of a."""
-    checksum = hashlib.sha256(torch.zeros(2).numpy().tobytes()).hexdigest()
+    checksum = _checksum(description, {"a": torch.zeros(2)})
     return json.dumps({**description.model_dump(), "checksum": checksum})
 
 

@@ -147,6 +147,7 @@ def test_the_answer_comes_first_and_what_it_was_made_from_last(page):
         "How far each layer group moved",
         "Confusion on validation",
         "Reliability on validation",
+        "The images",
         "Where the arms disagree",
         "All numbers",
         "What it was made from",

@@ -11,8 +11,8 @@ import torch
 
 from stages.data.batches import Samples
 from stages.models.compute import set_up_compute
-from stages.models.network import build_network
-from stages.params import Policy, load_params
+from stages.models.network import Network, build_network
+from stages.params import Model, Policy, load_params
 from stages.rates.policies import plan_policy
 from stages.signals import Interrupted, Signals
 from stages.training.replicate import Training
@@ -93,6 +93,32 @@ def test_a_training_that_is_stopped_again_and_again_comes_to_the_same_bits(
                 break
     assert stops == 9
     assert same(undisturbed, resumed)
+
+
+def test_a_stop_before_the_generators_are_back_keeps_the_state_that_was_there(tmp_path, params, samples, monkeypatch):
+    """In a network with dropout, stopped within an epoch, and again while it begins to go on."""
+    model = Model(library="timm", name="test_efficientnet", weights="none", layer_groups="stages")
+    params = params.model_copy(update={"model": model})
+    dropped = torch.nn.Dropout(0.5)
+    monkeypatch.setattr(Network, "logits", lambda network, pixels: dropped(logits(network, pixels)))
+    undisturbed = train(params, samples, POLICIES["one rate"])
+    path = tmp_path / "state"
+    signals = Signals()
+    with signals.caught(), pytest.raises(Interrupted):
+        train(params, samples, POLICIES["one rate"], Keeper(path), stop_after(4), signals)
+    before = path.read_bytes()
+
+    def interrupted(*_):
+        raise Interrupted(signal.SIGTERM)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr("stages.training.replicate.head_on_features", interrupted)
+        train(params, samples, POLICIES["one rate"], Keeper(path))
+    assert path.read_bytes() == before
+    assert same(undisturbed, train(params, samples, POLICIES["one rate"], Keeper(path)))
+
+
+logits = Network.logits
 
 
 def test_a_finished_replicate_is_not_trained_again(tmp_path, params, samples, monkeypatch):
@@ -180,6 +206,7 @@ def test_whatever_decides_the_result_is_in_the_fingerprint(params):
 
     others = [
         named(changed("train", batch_size=16)),
+        named(changed("train", epochs=4)),
         named(changed("optimizer", momentum=0.5)),
         named(changed("schedule", name="linear")),
         named(policy="frozen"),
@@ -190,6 +217,7 @@ def test_whatever_decides_the_result_is_in_the_fingerprint(params):
     ]
     assert len({named(), *others}) == len(others) + 1
     assert named() == named(changed("review", arm="baseline")) == named(changed("unfinished", save_every=1.0))
+    assert named() == named(changed("train", seeds=[1, 2, 3, 4], on_divergence="record"))
 
 
 def test_the_code_and_the_versions_are_in_the_fingerprint(params, monkeypatch):

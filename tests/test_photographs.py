@@ -245,6 +245,18 @@ def test_a_set_of_torchvision_is_split_as_it_is_given(clone):
     assert project.run("git", "status", "--porcelain", "--", "data").stdout == ""
 
 
+def test_classes_that_are_called_by_numbers_train_and_are_shown(clone):
+    project = clone(FOLDER)
+    for label, name in enumerate(("01", "2")):
+        root = project.folder / "data/raw/photographs" / name
+        root.mkdir(parents=True)
+        for number in range(20):
+            picture(100 * label + number).save(root / f"{number:02}.png")
+    project.run("dvc", "repro")
+    assert list(json.loads(project.read("metrics/prepare.json"))["val"]["classes"]) == ["01", "2"]
+    assert b'"predicted": "01"' in project.read("report/index.html")
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
