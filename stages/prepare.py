@@ -40,12 +40,14 @@ class Outcome:
     Attributes:
         samples: a row for each image of the array, with its `class` and its `part`; a skipped one has no part.
         source: where they came from.
+        balance: a row for each part and class, with the number of its images.
         findings: of every check.
         problems: why params.yaml does not allow to go on, in lines for people; none where it does.
     """
 
     samples: pd.DataFrame
     source: ImageSet
+    balance: pd.DataFrame
     findings: list[Finding]
     problems: list[str]
 
@@ -66,12 +68,13 @@ def main() -> None:
         rehearse(data, as_json=options.json)
         return
     outcome = prepare(data)
+    counts = summarise(outcome, data)
     write_text(CONTACT_SHEET, contact_sheet(open_prepared()))
-    write_csv(METRICS / "class_balance.csv", class_balance(outcome.samples, outcome.source.classes))
+    write_csv(METRICS / "class_balance.csv", outcome.balance)
     write_csv(METRICS / "prepare_checks.csv", as_table(outcome.findings, data))
-    write_json(METRICS / "prepare.json", summarise(outcome, data))
-    print(in_a_line(outcome, data))
-    for check, found in count(outcome.findings).items():
+    write_json(METRICS / "prepare.json", counts)
+    print("prepared", in_a_line(counts))
+    for check, found in counts["checks"].items():
         if found and CHECKS[check].consequence in ("skipped", "leak", "warned"):
             print(f"{check}: {found:,} ({CHECKS[check].means}); see {METRICS / 'prepare_checks.csv'}")
 
@@ -131,31 +134,29 @@ def check_and_decode(data: Data, folder: Path | None) -> Outcome:
     same, under_two_labels = same_pixels(good, decoded.digests[good.index])
     good = good.drop(index=under_two_labels)
     samples.loc[samples.index.difference(good.index), "part"] = UNUSED
+    balance = class_balance(good, source.classes)
     findings = [
         *source.findings,
         *decoded.findings,
         *same,
         *near_duplicates(good, decoded.digests[good.index], decoded.hashes[good.index]),
         *groups_in_two_parts(good),
-        *few_samples(good, source.classes),
+        *few_samples(balance),
     ]
-    problems = [*stopping(findings, data), *empty_classes(good, source.classes)]
-    return Outcome(samples, source, findings, problems)
+    problems = [*stopping(findings, data), *empty_classes(balance)]
+    return Outcome(samples, source, balance, findings, problems)
 
 
 def summarise(outcome: Outcome, data: Data) -> dict[str, Any]:
     """Give the counts of metrics/prepare.json."""
-    used = outcome.samples[outcome.samples["part"] != UNUSED]
-    found = len(outcome.source.samples)
-    balance = class_balance(outcome.samples, outcome.source.classes)
-    by_part = {part: balance[balance["part"] == part].set_index("class")["images"] for part in PARTS}
+    by_part = {part: of_part.set_index("class")["images"] for part, of_part in outcome.balance.groupby("part")}
     return {
-        "images": len(used),
+        "images": int(outcome.balance["images"].sum()),
         "skipped": len({finding.image for finding in outcome.findings if is_skipped(finding)}),
-        "left_over": found - len(outcome.samples),
+        "left_over": len(outcome.source.samples) - len(outcome.samples),
         "image_size": data.image_size,
         "channels": outcome.source.channels,
-        **{part: {"images": int(counts.sum()), "classes": counts.to_dict()} for part, counts in by_part.items()},
+        **{part: {"images": int(by_part[part].sum()), "classes": by_part[part].to_dict()} for part in PARTS},
         "checks": count(outcome.findings),
     }
 
@@ -165,21 +166,18 @@ def is_skipped(finding: Finding) -> bool:
     return CHECKS[finding.check].consequence == "skipped"
 
 
-def in_a_line(outcome: Outcome, data: Data) -> str:
-    """Say how many images there are of each part."""
-    counts = summarise(outcome, data)
+def in_a_line(counts: dict[str, Any]) -> str:
+    """Say how many images there are of each part, from the content of metrics/prepare.json."""
     of_parts = ", ".join(f"{counts[part]['images']:,} {part}" for part in PARTS)
     beside = "".join(f", {counts[key]:,} {key.replace('_', ' ')}" for key in ("skipped", "left_over") if counts[key])
-    return f"prepared {counts['images']:,} images at {data.image_size} px: {of_parts}{beside}"
+    return f"{counts['images']:,} images at {counts['image_size']} px: {of_parts}{beside}"
 
 
 def print_for_people(outcome: Outcome, data: Data) -> None:
     """Print what would be made and what was found, as tables. Names are text, never markup."""
     console = Console()
-    console.print(in_a_line(outcome, data).replace("prepared", "would prepare"), highlight=False)
-    balance = class_balance(outcome.samples, outcome.source.classes).pivot_table(
-        index="class", columns="part", values="images", sort=False
-    )
+    console.print("would prepare", in_a_line(summarise(outcome, data)), highlight=False)
+    balance = outcome.balance.pivot_table(index="class", columns="part", values="images", sort=False)
     table = Table("class", *(Column(part, justify="right") for part in PARTS))
     for name, counts in balance.iterrows():
         table.add_row(Text(str(name)), *(f"{int(counts[part]):,}" for part in PARTS))

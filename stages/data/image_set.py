@@ -65,6 +65,11 @@ class Rendered:
             yield image
 
 
+def sample_table(**columns: Any) -> pd.DataFrame:
+    """Give a table of samples; of `stratum`, `group` and `split`, what a source does not know stays an empty text."""
+    return pd.DataFrame({"stratum": "", "group": "", "split": "", **columns})
+
+
 @dataclass(frozen=True)
 class ImageSet:
     """Labelled images that are yet to be decoded.

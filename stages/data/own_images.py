@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from stages.data.checks import Finding
-from stages.data.image_set import Files, ImageSet
+from stages.data.image_set import Files, ImageSet, sample_table
 from stages.errors import UserError, first_line
 from stages.params import Data, Part
 
@@ -122,14 +122,11 @@ def _image_set(root: Path, table: pd.DataFrame, labels: set[str], findings: list
     return ImageSet(
         classes=[printable(name) for name in classes],
         channels=3,
-        samples=pd.DataFrame(
-            {
-                "image": [names[row] for row in kept.index],
-                "label": kept["label"].map(label_of).astype(int),
-                "stratum": "",
-                "group": kept["group"].map(printable),
-                "split": kept["split"],
-            }
+        samples=sample_table(
+            image=[names[row] for row in kept.index],
+            label=kept["label"].map(label_of).astype(int),
+            group=kept["group"].map(printable),
+            split=kept["split"],
         ).reset_index(drop=True),
         images=Files(root, tuple(kept["path"])),
         findings=findings,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.data.image_set import Files, ImageSet, Rendered
+from stages.data.image_set import Files, ImageSet, Rendered, sample_table
 from stages.data.own_images import load_folder, load_table
 from stages.data.torchvision_sets import load_torchvision
 from stages.errors import UserError
@@ -40,14 +40,8 @@ def _elpv(data: Data) -> ImageSet:
     return ImageSet(
         classes=["functional", "defective"],
         channels=1,
-        samples=pd.DataFrame(
-            {
-                "image": table["image"],
-                "label": (table["probability"] > data.threshold).astype(int),
-                "stratum": table["cell"],
-                "group": "",
-                "split": "",
-            }
+        samples=sample_table(
+            image=table["image"], label=(table["probability"] > data.threshold).astype(int), stratum=table["cell"]
         ),
         images=Files(folder, tuple(table["image"])),
     )
@@ -65,7 +59,7 @@ def _fake(data: Data) -> ImageSet:
     return ImageSet(
         classes=[f"class {label}" for label in range(10)],
         channels=3,
-        samples=pd.DataFrame({"image": names, "label": labels, "stratum": "", "group": "", "split": ""}),
+        samples=sample_table(image=names, label=labels),
         images=Rendered((fake,), tuple((0, row) for row in range(len(fake)))),
     )
 

@@ -132,25 +132,23 @@ def groups_in_two_parts(samples: pd.DataFrame) -> list[Finding]:
     ]
 
 
-def few_samples(samples: pd.DataFrame, classes: list[str]) -> list[Finding]:
-    """Find the classes that have few images in a part."""
-    counts = class_balance(samples, classes)
-    few = counts[(counts["images"] > 0) & (counts["images"] < FEW)]
+def few_samples(balance: pd.DataFrame) -> list[Finding]:
+    """Find the classes that have few images in a part, by their balance."""
+    few = balance[(balance["images"] > 0) & (balance["images"] < FEW)]
     return [
         Finding("few_samples", name, f"{images} in {part}")
         for part, name, images in zip(few["part"], few["class"], few["images"], strict=True)
     ]
 
 
-def empty_classes(samples: pd.DataFrame, classes: list[str]) -> list[str]:
+def empty_classes(balance: pd.DataFrame) -> list[str]:
     """Say which class is missing from which part, and what to do, in a line; or nothing."""
-    if samples.empty:
+    if not balance["images"].any():
         return ["data.path: no image is left to use"]
-    counts = class_balance(samples, classes)
-    none = counts[counts["images"] == 0]
+    none = balance[balance["images"] == 0]
     empty = [f"{part} has no image of {name}" for part, name in zip(none["part"], none["class"], strict=True)]
     more = f"; and {len(empty) - TOLD:,} more" if len(empty) > TOLD else ""
-    advice = "raise that fraction, or add images of that class"
+    advice = "add images of that class, or raise that fraction where the source does not give the parts"
     return [f"data.split: {'; '.join(empty[:TOLD])}{more}: {advice}"] if empty else []
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from stages.data.image_set import ImageSet, Rendered
+from stages.data.image_set import ImageSet, Rendered, sample_table
 from stages.errors import UserError, first_line
 from stages.params import Data
 
@@ -57,14 +57,10 @@ def load_torchvision(data: Data) -> ImageSet:
 
     datasets = list(parts.values())
     samples = pd.concat(
-        pd.DataFrame(
-            {
-                "image": [f"{name}-{part}-{row:06}" for row in range(len(dataset))],
-                "label": _labels(dataset),
-                "stratum": "",
-                "group": "",
-                "split": "" if part == "all" else part,
-            }
+        sample_table(
+            image=[f"{name}-{part}-{row:06}" for row in range(len(dataset))],
+            label=_labels(dataset),
+            split="" if part == "all" else part,
         )
         for part, dataset in parts.items()
     ).reset_index(drop=True)

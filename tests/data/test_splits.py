@@ -175,18 +175,23 @@ def with_parts(labels, parts, group=""):
 
 def test_classes_that_a_part_lacks_are_named_with_what_to_do():
     samples = with_parts([0, 0, 0, 1, 1], ["train", "val", "test", "train", "val"])
-    (problem,) = empty_classes(samples, ["good", "bad"])
-    assert problem == "data.split: test has no image of bad: raise that fraction, or add images of that class"
-    assert empty_classes(with_parts([0, 1] * 3, ["train", "train", "val", "val", "test", "test"]), ["a", "b"]) == []
+    (problem,) = empty_classes(class_balance(samples, ["good", "bad"]))
+    assert problem == (
+        "data.split: test has no image of bad: add images of that class, or raise that fraction where the source does "
+        "not give the parts"
+    )
+    whole = with_parts([0, 1] * 3, ["train", "train", "val", "val", "test", "test"])
+    assert empty_classes(class_balance(whole, ["a", "b"])) == []
 
 
 def test_where_no_image_is_left_that_is_said():
-    assert empty_classes(with_parts([], []), ["good", "bad"]) == ["data.path: no image is left to use"]
+    none = class_balance(with_parts([], []), ["good", "bad"])
+    assert empty_classes(none) == ["data.path: no image is left to use"]
 
 
 def test_classes_with_few_images_are_counted():
     samples = with_parts([0] * 30 + [1] * 12, ["train", "val", "test"] * 14)
-    assert [tuple(finding) for finding in few_samples(samples, ["many", "few"])] == [
+    assert [tuple(finding) for finding in few_samples(class_balance(samples, ["many", "few"]))] == [
         ("few_samples", "few", f"4 in {part}") for part in PARTS
     ]
 
