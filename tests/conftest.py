@@ -118,6 +118,16 @@ def clone_project(folder: Path, changes: dict[str, object]) -> Project:
     return project
 
 
+class Malicious:
+    """What makes a file when its pickle is loaded."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self.file,)
+
+
 @pytest.fixture
 def clone(tmp_path: Path) -> Callable[..., Project]:
     """Give a function that clones the project with changed parameters, on top of the tiny experiment."""

@@ -58,8 +58,10 @@ def as_state(progress: Progress, module: nn.Module, optimizer: optim.Optimizer) 
         "module": module.state_dict(),
         "optimizer": optimizer.state_dict(),
         "groups": list(dict.fromkeys(entry["layer_group"] for entry in optimizer.param_groups)),
-        "generator": torch.get_rng_state(),
-        "cuda_generator": torch.cuda.get_rng_state() if tally.correct.device.type == "cuda" else None,
+        "generators": {
+            "cpu": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state() if tally.correct.device.type == "cuda" else None,
+        },
         "epochs": [[*astuple(epoch.train), *astuple(epoch.val)] for epoch in progress.epochs],
         "tally": [tally.correct, tally.loss_sum, tally.seen, tally.steps],
         "evaluated": list(astuple(progress.evaluated)) if progress.evaluated else None,
@@ -77,11 +79,11 @@ def progress_of(state: dict[str, Any]) -> Progress:
     )
 
 
-def restore_generators(state: dict[str, Any]) -> None:
-    """Let torch draw on from where the state was saved."""
-    torch.set_rng_state(state["generator"].cpu())
-    if state["cuda_generator"] is not None:
-        torch.cuda.set_rng_state(state["cuda_generator"].cpu())
+def restore_generators(generators: dict[str, Any]) -> None:
+    """Let torch draw on from where a state was saved, by the `generators` of that state."""
+    torch.set_rng_state(generators["cpu"].cpu())
+    if generators["cuda"] is not None:
+        torch.cuda.set_rng_state(generators["cuda"].cpu())
 
 
 def tell_steps(progress: Progress, steps: int, on_step: Callable[[int, None], None]) -> None:

@@ -73,14 +73,15 @@ class Training:
         self.first_norms = weight_norms(self.network)
         self.entries = parameter_groups(self.params.optimizer, self.module, self.network.groups, self.plan)
 
-        self.saved = self.keeper.load(self.compute.device)
-        held = self.saved["groups"] if self.saved else learning(self.plan, epoch=1)
+        saved = self.keeper.load(self.compute.device)
+        held = saved["groups"] if saved else learning(self.plan, epoch=1)
         self.optimizer = build_optimizer(self.params.optimizer, self.entries, held)
-        self.progress = progress_of(self.saved) if self.saved else Progress([], Tally.of_nothing(self.compute.device))
+        self.progress = progress_of(saved) if saved else Progress([], Tally.of_nothing(self.compute.device))
         self.begun_at = self.progress.position
-        if self.saved:
-            self.module.load_state_dict(self.saved["module"])
-            self.optimizer.load_state_dict(self.saved["optimizer"])
+        self.generators = saved["generators"] if saved else None
+        if saved:
+            self.module.load_state_dict(saved["module"])
+            self.optimizer.load_state_dict(saved["optimizer"])
 
     def run(self, on_step: Callable[[int, Score | None], None]) -> Replicate:
         """Train to the end, or to where the loss stops being finite, and leave the state of that on the disk.
@@ -121,8 +122,8 @@ class Training:
                 classifier, seen = self._begin_phase(epoch)
 
             torch.manual_seed(self.seed * 1_000_003 + epoch)  # dropout and stochastic depth
-            if self.saved and done:
-                restore_generators(self.saved)
+            if self.generators and done:
+                restore_generators(self.generators)
             train_epoch(
                 classifier,
                 self.optimizer,

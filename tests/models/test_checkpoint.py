@@ -1,6 +1,5 @@
 import json
 import pickle
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +8,7 @@ from safetensors.torch import save_file
 from stages.errors import UserError
 from stages.models.checkpoint import KEY, Description, _checksum, load_checkpoint, save_checkpoint
 from stages.models.network import empty_network
+from tests.conftest import Malicious
 
 DESCRIPTION = Description(
     library="timm",
@@ -81,16 +81,6 @@ def test_a_checkpoint_cannot_name_a_network_that_no_library_has(tmp_path):
     save_file({"a": torch.zeros(2)}, path, metadata={KEY: stored(odd)})
     with pytest.raises(UserError, match=r"odd.safetensors is of a network that timm does not have"):
         load_checkpoint(path)
-
-
-class Malicious:
-    """A pickle that makes a file when it is loaded."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
 
 
 @pytest.mark.parametrize("dump", [pickle.dump, torch.save])

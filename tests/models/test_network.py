@@ -1,4 +1,4 @@
-import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from stages.models.network import build_network, empty_network, refuse_unfit_ima
 from stages.models.preprocessing import IMAGENET, UNIT_RANGE
 from stages.models.weights import PACKAGES, pretrained_weights
 from stages.params import Model
+from tests.conftest import Malicious
 
 PALACE, DAISY = 698, 985  # positions of these classes in ImageNet
 
@@ -142,12 +143,10 @@ def test_weights_of_another_network_are_refused(default_model, tmp_path):
         build_network(other, 2, 1)
 
 
-class Malicious:
-    def __reduce__(self):
-        return os.system, ("touch executed",)
+EVIL = Malicious(Path("executed"))
 
 
-@pytest.mark.parametrize("content", [Malicious(), {"conv1.weight": Malicious()}, {"conv1.weight": 3}, [1, 2]])
+@pytest.mark.parametrize("content", [EVIL, {"conv1.weight": EVIL}, {"conv1.weight": 3}, [1, 2]])
 def test_a_pickle_that_holds_more_than_tensors_is_refused_and_nothing_runs(tmp_path, monkeypatch, content):
     monkeypatch.chdir(tmp_path)
     torch.save(content, "weights.pth")

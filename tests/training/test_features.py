@@ -4,24 +4,21 @@ import torch
 from stages.data.batches import Samples
 from stages.models.compute import set_up_compute
 from stages.models.network import build_network
-from stages.params import Model, Policy, load_params
+from stages.params import Model, Policy
 from stages.rates.freezing import freeze_all_but
-from stages.rates.policies import plan_policy
 from stages.training import replicate as replicate_module
 from stages.training.features import head_on_features
-from stages.training.replicate import Training
-from tests.conftest import ROOT
+from tests.training.conftest import train, with_knobs
 
 
 @pytest.fixture(scope="module")
-def params():
-    params = load_params(ROOT / "params.yaml")
-    train = params.train.model_copy(update={"epochs": 3, "batch_size": 8, "threads": 1, "device": "cpu"})
-    return params.model_copy(update={"train": train})
+def params(params):
+    return with_knobs(params, "train", epochs=3)
 
 
 @pytest.fixture(scope="module")
 def samples():
+    """In colour, and less far apart, so that rounding is not amplified beyond what the tests allow."""
     random = torch.Generator().manual_seed(0)
     labels = torch.arange(40) % 2
     pixels = torch.randint(0, 120, (40, 32, 32, 3), generator=random) + 100 * labels[:, None, None, None]
@@ -36,13 +33,6 @@ def frozen(library, name, params, weights="none"):
     network = build_network(Model(library=library, name=name, weights=weights, layer_groups="stages"), 2, 1)
     freeze_all_but(network.module, network.groups["head"])
     return network
-
-
-def train(params, samples, policy):
-    network = build_network(params.model, 2, 1)
-    plan = plan_policy(policy, list(network.groups))
-    compute = set_up_compute(params.train)
-    return network, Training(network, plan, 1, params, samples, compute).run(lambda epoch, score: None)
 
 
 @pytest.mark.parametrize("policy", [{"backbone": 0.0, "head": 0.1}, {"backbone": 0.001, "head": 0.1, "head_first": 2}])

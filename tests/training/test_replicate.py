@@ -1,61 +1,20 @@
 import math
 from typing import get_args
 
-import numpy as np
 import pytest
 import torch
 
-from stages.data.batches import Samples
 from stages.errors import UserError
 from stages.models.compute import set_up_compute
 from stages.models.network import build_network
-from stages.params import Augmentation, Policy, load_params
+from stages.params import Augmentation, Policy
 from stages.rates.policies import plan_policy
 from stages.rates.schedules import rate_curves, scales
 from stages.training import loop as loop_module
 from stages.training import replicate as replicate_module
 from stages.training.loop import Score, measure
-from stages.training.replicate import Training, steps_per_epoch
-from tests.conftest import ROOT
-
-
-@pytest.fixture(scope="module")
-def params():
-    params = load_params(ROOT / "params.yaml")
-    train = params.train.model_copy(update={"epochs": 2, "batch_size": 8, "threads": 1, "device": "cpu"})
-    return params.model_copy(update={"train": train})
-
-
-@pytest.fixture(scope="module")
-def samples():
-    """Two kinds of noise, dark and bright, that a network can tell apart."""
-    random = np.random.default_rng(0)
-    labels = torch.arange(40) % 2
-    noise = random.integers(0, 120, size=(40, 32, 32, 1)) + 120 * labels.numpy()[:, None, None, None]
-    pixels = torch.from_numpy(noise.astype(np.uint8))
-    return {
-        "train": Samples(pixels, torch.arange(24), labels[:24]),
-        "val": Samples(pixels, torch.arange(24, 40), labels[24:]),
-    }
-
-
-def train(params, samples, policy, seed=1, on_step=lambda epoch, score: None):
-    network = build_network(params.model, 2, seed)
-    plan = plan_policy(policy, list(network.groups))
-    compute = set_up_compute(params.train)
-    replicate = Training(network, plan, seed, params, samples, compute).run(on_step)
-    return network, replicate
-
-
-def same_weights(one, other):
-    ours, theirs = one.module.state_dict(), other.module.state_dict()
-    return all(torch.equal(ours[name], theirs[name]) for name in ours)
-
-
-def with_knobs(params, section, **changes):
-    """Give params with changes in one section."""
-    return params.model_copy(update={section: getattr(params, section).model_copy(update=changes)})
-
+from stages.training.replicate import steps_per_epoch
+from tests.training.conftest import same_weights, train, with_knobs
 
 EQUAL = Policy(uniform=0.01)
 FROZEN = Policy(backbone=0.0, head=0.1)
@@ -97,15 +56,13 @@ def test_other_rates_or_another_seed_give_another_network(params, samples):
 
 @pytest.mark.parametrize("changes", [{"threads": 2}, {"augment": ["horizontal_flip", "vertical_flip", "quarter_turn"]}])
 def test_the_same_seed_gives_the_same_bits(params, samples, changes):
-    changed = params.model_copy(update={"train": params.train.model_copy(update=changes)})
-    first, again = (train(changed, samples, EQUAL) for _ in range(2))
+    first, again = (train(with_knobs(params, "train", **changes), samples, EQUAL) for _ in range(2))
     assert same_weights(first[0], again[0])
     assert first[1] == again[1]
 
 
 def test_the_network_learns(params, samples):
-    longer = params.model_copy(update={"train": params.train.model_copy(update={"epochs": 6})})
-    _, replicate = train(longer, samples, EQUAL)
+    _, replicate = train(with_knobs(params, "train", epochs=6), samples, EQUAL)
     assert replicate.epochs[-1].train.loss < replicate.epochs[0].train.loss / 2
     assert replicate.epochs[-1].val.accuracy > 0.9
 
@@ -125,9 +82,7 @@ def test_training_figures_are_counted_over_the_epoch_while_it_trains(params, sam
     network.module.train()
     losses, correct = 0.0, 0
     with torch.no_grad():
-        for pixels, labels in samples["train"].shuffled_batches(
-            params.train.model_copy(update={"batch_size": 8}), seed=1, epoch=1
-        ):
+        for pixels, labels in samples["train"].shuffled_batches(params.train, seed=1, epoch=1):
             logits = network.logits(pixels)
             losses += torch.nn.functional.cross_entropy(logits, labels, reduction="sum").item()
             correct += (logits.argmax(1) == labels).sum().item()
@@ -203,9 +158,9 @@ def test_adam_trains_too(params, samples, name):
     assert math.isfinite(replicate.epochs[-1].train.loss)
 
 
-def moved(network):
+def moved(network, params):
     """The layer groups of which any tensor differs from the first weights, running statistics included."""
-    first = build_network(network_model(), 2, 1)
+    first = build_network(params.model, 2, 1)
     group_of = {name.rpartition(".")[0]: group for group, names in network.groups.items() for name in names}
     return {
         group_of[name.rpartition(".")[0]]
@@ -214,32 +169,28 @@ def moved(network):
     }
 
 
-def network_model():
-    return load_params(ROOT / "params.yaml").model
-
-
 def test_a_single_frozen_group_stays_between_groups_that_learn(params, samples):
     network, _ = train(params, samples, Policy(uniform=0.01, groups={"stem": 0.0, "stage3": 0.0}))
-    assert moved(network) == set(network.groups) - {"stem", "stage3"}
+    assert moved(network, params) == set(network.groups) - {"stem", "stage3"}
 
 
 def test_the_backbone_waits_for_the_head_and_then_learns(params, samples):
     waiting = Policy(uniform=0.01, head_first=1)
     network, _ = train(with_knobs(params, "train", epochs=1), samples, waiting)
-    assert moved(network) == {"head"}
+    assert moved(network, params) == {"head"}
     network, _ = train(params, samples, waiting)
-    assert moved(network) == set(network.groups)
+    assert moved(network, params) == set(network.groups)
 
 
 def test_gradual_unfreezing_reaches_one_group_more_each_epoch(params, samples):
     network, _ = train(with_knobs(params, "train", epochs=3), samples, Policy(uniform=0.01, gradual_unfreezing=True))
-    assert moved(network) == set(list(network.groups)[-3:])
+    assert moved(network, params) == set(list(network.groups)[-3:])
 
 
 def test_running_statistics_of_frozen_layers_may_be_let_move(params, samples):
     updating = with_knobs(params, "train", frozen_batchnorm="update")
     network, _ = train(updating, samples, FROZEN)
-    assert moved(network) == set(network.groups)
+    assert moved(network, params) == set(network.groups)
 
 
 def test_all_running_statistics_may_be_kept(params, samples):

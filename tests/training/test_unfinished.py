@@ -1,55 +1,31 @@
 """What is interrupted goes on, and comes to the same bits."""
 
+import hashlib
 import os
 import pickle
 import signal
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from stages.data.batches import Samples
-from stages.models.compute import set_up_compute
 from stages.models.network import Network, build_network
-from stages.params import Model, Policy, load_params
+from stages.params import Model, Policy
 from stages.rates.policies import plan_policy
 from stages.signals import Interrupted, Signals
-from stages.training.replicate import Training
-from stages.training.unfinished import Keeper, fingerprint, state_file
-from tests.conftest import ROOT
+from stages.training.unfinished import MARK, Keeper, fingerprint, state_file
+from tests.conftest import Malicious
+from tests.training.conftest import same_weights, train, with_knobs
 
 
 @pytest.fixture(scope="module")
-def params():
-    params = load_params(ROOT / "params.yaml")
-    knobs = {"epochs": 3, "batch_size": 8, "threads": 1, "device": "cpu", "augment": ["quarter_turn"]}
-    schedule = params.schedule.model_copy(update={"name": "cosine"})
-    return params.model_copy(update={"train": params.train.model_copy(update=knobs), "schedule": schedule})
-
-
-@pytest.fixture(scope="module")
-def samples():
-    random = np.random.default_rng(0)
-    labels = torch.arange(40) % 2
-    pixels = torch.from_numpy(random.integers(0, 255, size=(40, 32, 32, 1), dtype=np.uint8))
-    return {
-        "train": Samples(pixels, torch.arange(24), labels[:24]),
-        "val": Samples(pixels, torch.arange(24, 40), labels[24:]),
-    }
-
-
-def train(params, samples, policy, keeper=None, on_step=lambda epoch, score: None, signals=None):
-    network = build_network(params.model, 2, 1)
-    plan = plan_policy(policy, list(network.groups))
-    compute = set_up_compute(params.train)
-    training = Training(network, plan, 1, params, samples, compute, keeper or Keeper(), signals or Signals())
-    replicate = training.run(on_step)
-    return network.module.state_dict(), replicate
+def params(params):
+    return with_knobs(with_knobs(params, "train", epochs=3, augment=["quarter_turn"]), "schedule", name="cosine")
 
 
 def same(one, other):
-    return one[1] == other[1] and all(torch.equal(tensor, other[0][name]) for name, tensor in one[0].items())
+    """Whether two trainings came to the same bits and figures."""
+    return one[1] == other[1] and same_weights(one[0], other[0])
 
 
 POLICIES = {
@@ -78,14 +54,16 @@ def test_a_training_that_is_stopped_again_and_again_comes_to_the_same_bits(
     tmp_path, params, samples, policy, optimizer
 ):
     """Nine steps in three epochs, stopped after each of them; the steps that an earlier run took are told too."""
-    params = params.model_copy(update={"optimizer": params.optimizer.model_copy(update={"name": optimizer})})
+    params = with_knobs(params, "optimizer", name=optimizer)
     undisturbed = train(params, samples, POLICIES[policy])
     path, stops = tmp_path / "state", 0
     for run in range(1, 20):
         signals = Signals()
         with signals.caught():
             try:
-                resumed = train(params, samples, POLICIES[policy], Keeper(path), stop_after(run), signals)
+                resumed = train(
+                    params, samples, POLICIES[policy], keeper=Keeper(path), on_step=stop_after(run), signals=signals
+                )
             except Interrupted as interruption:
                 assert interruption.number == signal.SIGTERM
                 stops += 1
@@ -105,7 +83,7 @@ def test_a_stop_before_the_generators_are_back_keeps_the_state_that_was_there(tm
     path = tmp_path / "state"
     signals = Signals()
     with signals.caught(), pytest.raises(Interrupted):
-        train(params, samples, POLICIES["one rate"], Keeper(path), stop_after(4), signals)
+        train(params, samples, POLICIES["one rate"], keeper=Keeper(path), on_step=stop_after(4), signals=signals)
     before = path.read_bytes()
 
     def interrupted(*_):
@@ -113,9 +91,9 @@ def test_a_stop_before_the_generators_are_back_keeps_the_state_that_was_there(tm
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         patch.setattr("stages.training.replicate.head_on_features", interrupted)
-        train(params, samples, POLICIES["one rate"], Keeper(path))
+        train(params, samples, POLICIES["one rate"], keeper=Keeper(path))
     assert path.read_bytes() == before
-    assert same(undisturbed, train(params, samples, POLICIES["one rate"], Keeper(path)))
+    assert same(undisturbed, train(params, samples, POLICIES["one rate"], keeper=Keeper(path)))
 
 
 logits = Network.logits
@@ -123,40 +101,49 @@ logits = Network.logits
 
 def test_a_finished_replicate_is_not_trained_again(tmp_path, params, samples, monkeypatch):
     path = tmp_path / "state"
-    first = train(params, samples, POLICIES["one rate"], Keeper(path))
+    first = train(params, samples, POLICIES["one rate"], keeper=Keeper(path))
     monkeypatch.setattr("stages.training.replicate.train_epoch", None)
     monkeypatch.setattr("stages.training.replicate.measure", None)
-    assert same(first, train(params, samples, POLICIES["one rate"], Keeper(path)))
+    assert same(first, train(params, samples, POLICIES["one rate"], keeper=Keeper(path)))
 
 
 def test_the_state_is_saved_every_so_many_minutes_within_an_epoch(tmp_path, params, samples):
     path, found = tmp_path / "state", []
-    train(params, samples, POLICIES["one rate"], Keeper(path, every_minutes=0), lambda *_: found.append(path.exists()))
+    train(
+        params,
+        samples,
+        POLICIES["one rate"],
+        keeper=Keeper(path, every_minutes=0),
+        on_step=lambda *_: found.append(path.exists()),
+    )
     assert found == [False] + [True] * 8
 
 
 def test_steps_of_an_earlier_run_are_told_again(tmp_path, params, samples):
     signals = Signals()
     with signals.caught(), pytest.raises(Interrupted):
-        train(params, samples, POLICIES["one rate"], Keeper(tmp_path / "state"), stop_after(4), signals)
+        train(
+            params,
+            samples,
+            POLICIES["one rate"],
+            keeper=Keeper(tmp_path / "state"),
+            on_step=stop_after(4),
+            signals=signals,
+        )
     told = []
-    train(params, samples, POLICIES["one rate"], Keeper(tmp_path / "state"), lambda epoch, _: told.append(epoch))
+    train(
+        params,
+        samples,
+        POLICIES["one rate"],
+        keeper=Keeper(tmp_path / "state"),
+        on_step=lambda epoch, _: told.append(epoch),
+    )
     assert told == [1, 1, 1, 2, 2, 2, 3, 3, 3]
 
 
 def damaged_by_a_flipped_bit(content):
     middle = len(content) // 2
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-
-
-class Malicious:
-    """A pickle that writes a file when it is loaded."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
 
 
 @pytest.mark.parametrize("damage", ["flipped bit", "cut short", "empty", "pickle", "pickle with a checksum"])
@@ -166,7 +153,7 @@ def test_a_damaged_state_is_set_aside_with_a_warning_and_the_replicate_begins_an
     path = tmp_path / "state"
     signals = Signals()
     with signals.caught(), pytest.raises(Interrupted):
-        train(params, samples, POLICIES["one rate"], Keeper(path), stop_after(4), signals)
+        train(params, samples, POLICIES["one rate"], keeper=Keeper(path), on_step=stop_after(4), signals=signals)
     evil = pickle.dumps(Malicious(tmp_path / "executed"))
     content = path.read_bytes()
     path.write_bytes(
@@ -178,7 +165,7 @@ def test_a_damaged_state_is_set_aside_with_a_warning_and_the_replicate_begins_an
             "pickle with a checksum": signed(evil),
         }[damage]
     )
-    resumed = train(params, samples, POLICIES["one rate"], Keeper(path))
+    resumed = train(params, samples, POLICIES["one rate"], keeper=Keeper(path))
     assert same(train(params, samples, POLICIES["one rate"]), resumed)
     assert "is damaged; it was set aside as" in capsys.readouterr().out
     assert (tmp_path / "state.damaged").exists()
@@ -186,10 +173,6 @@ def test_a_damaged_state_is_set_aside_with_a_warning_and_the_replicate_begins_an
 
 
 def signed(content):
-    import hashlib
-
-    from stages.training.unfinished import MARK
-
     return MARK + hashlib.sha256(content).digest() + content
 
 
@@ -201,14 +184,11 @@ def test_whatever_decides_the_result_is_in_the_fingerprint(params):
         plan = plan_policy(POLICIES[policy], groups)
         return fingerprint(params, plan, seed, module, checksums or {"images.npy": "1"})
 
-    def changed(section, **knobs):
-        return params.model_copy(update={section: getattr(params, section).model_copy(update=knobs)})
-
     others = [
-        named(changed("train", batch_size=16)),
-        named(changed("train", epochs=4)),
-        named(changed("optimizer", momentum=0.5)),
-        named(changed("schedule", name="linear")),
+        named(with_knobs(params, "train", batch_size=16)),
+        named(with_knobs(params, "train", epochs=4)),
+        named(with_knobs(params, "optimizer", momentum=0.5)),
+        named(with_knobs(params, "schedule", name="linear")),
         named(policy="frozen"),
         named(policy="head first"),
         named(seed=2),
@@ -216,8 +196,12 @@ def test_whatever_decides_the_result_is_in_the_fingerprint(params):
         named(checksums={"images.npy": "2"}),
     ]
     assert len({named(), *others}) == len(others) + 1
-    assert named() == named(changed("review", arm="baseline")) == named(changed("unfinished", save_every=1.0))
-    assert named() == named(changed("train", seeds=[1, 2, 3, 4], on_divergence="record"))
+    assert (
+        named()
+        == named(with_knobs(params, "review", arm="baseline"))
+        == named(with_knobs(params, "unfinished", save_every=1.0))
+    )
+    assert named() == named(with_knobs(params, "train", seeds=[1, 2, 3, 4], on_divergence="record"))
 
 
 def test_the_code_and_the_versions_are_in_the_fingerprint(params, monkeypatch):
