@@ -16,12 +16,18 @@ if TYPE_CHECKING:
 DIGITS = 6  # enough to tell any two results apart, few enough for a diff that a person reads
 
 
+OLD = "old."  # in the name of a directory that is about to be replaced
+
+
 def remove_leftovers(path: Path) -> None:
     """Remove what processes that were killed while they wrote a file or directory have left beside it."""
     for left in path.parent.glob(f".{path.name}.*"):
         process = left.suffix.removeprefix(".")
         if process.isdecimal() and not _is_alive(int(process)):
-            if left.is_dir():
+            was_replaced = left.name.startswith(f".{path.name}.{OLD}")
+            if was_replaced and not path.exists():  # it was killed between the two renames
+                left.replace(path)
+            elif left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
             else:
                 left.unlink(missing_ok=True)
@@ -38,7 +44,7 @@ def _is_alive(process: int) -> bool:
 
 
 def write_bytes(path: Path, content: bytes, synced: bool = False) -> None:
-    """Write a whole file or none; if it is to be synced, it outlives a machine that loses its power."""
+    """Write a whole file or none; a synced one is handed to the disk before it takes its place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -106,7 +112,7 @@ def whole_directory(path: Path) -> Iterator[Path]:
     """Give an empty directory to fill; on success it takes the place of `path`, on failure it vanishes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path)
-    beside, old = (path.with_name(f".{path.name}.{word}{os.getpid()}") for word in ("", "old."))
+    beside, old = (path.with_name(f".{path.name}.{word}{os.getpid()}") for word in ("", OLD))
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     try:
@@ -115,6 +121,8 @@ def whole_directory(path: Path) -> Iterator[Path]:
             path.replace(old)
         beside.replace(path)
     finally:
+        if old.exists() and not path.exists():  # it was stopped between the two renames
+            old.replace(path)
         shutil.rmtree(beside, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 

@@ -27,7 +27,7 @@ from stages.data.batches import Samples, batch_sizes, open_samples
 from stages.data.store import open_prepared
 from stages.errors import UserError, run
 from stages.files import write_csv, write_text
-from stages.models.compute import Compute, set_up_compute
+from stages.models.compute import Compute, memory_told, set_up_compute
 from stages.models.network import Classifier, Network, build_network, refuse_unfit_images
 from stages.params import Params, Rates, load_params
 from stages.progress import Bar, steps
@@ -71,7 +71,7 @@ def main() -> None:
     refuse_unfit_images(network, params.model, prepared.image_size, prepared.channels)
     network.module.to(compute.device)
 
-    with steps(3 * options.steps, unit=" steps") as bar:
+    with steps(3 * options.steps, unit=" steps") as bar, memory_told(params.train):
         trials = find_rates(network, samples, params, compute, seed, options.steps, bar)
     suggestions = {part: rate for part, found in trials.items() if (rate := suggest_rate(found)) is not None}
 

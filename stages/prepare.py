@@ -143,27 +143,24 @@ def check_and_decode(data: Data, folder: Path | None) -> Outcome:
         *groups_in_two_parts(good),
         *few_samples(balance),
     ]
+    findings = list(dict.fromkeys(findings))  # a table may list a file twice
     problems = [*stopping(findings, data), *empty_classes(balance)]
     return Outcome(samples, source, balance, findings, problems)
 
 
 def summarise(outcome: Outcome, data: Data) -> dict[str, Any]:
     """Give the counts of metrics/prepare.json."""
+    checks = count(outcome.findings)
     by_part = {part: of_part.set_index("class")["images"] for part, of_part in outcome.balance.groupby("part")}
     return {
         "images": int(outcome.balance["images"].sum()),
-        "skipped": len({finding.image for finding in outcome.findings if is_skipped(finding)}),
+        "skipped": int((outcome.samples["part"] == UNUSED).sum()) + checks["no_label"],
         "left_over": len(outcome.source.samples) - len(outcome.samples),
         "image_size": data.image_size,
         "channels": outcome.source.channels,
         **{part: {"images": int(by_part[part].sum()), "classes": by_part[part].to_dict()} for part in PARTS},
-        "checks": count(outcome.findings),
+        "checks": checks,
     }
-
-
-def is_skipped(finding: Finding) -> bool:
-    """Whether the image that it names is not used."""
-    return CHECKS[finding.check].consequence == "skipped"
 
 
 def in_a_line(counts: dict[str, Any]) -> str:

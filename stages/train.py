@@ -18,7 +18,7 @@ from stages.data.store import Prepared, open_prepared, verified_checksums
 from stages.errors import UserError, run
 from stages.files import whole_directory, write_csv, write_json
 from stages.models.checkpoint import Description, save_checkpoint
-from stages.models.compute import set_up_compute
+from stages.models.compute import memory_told, set_up_compute
 from stages.models.network import Network, build_network, refuse_unfit_images
 from stages.params import ARMS, Arm, Model, Params, Rates, load_params
 from stages.progress import Bar, steps
@@ -28,6 +28,7 @@ from stages.signals import Signals
 from stages.spread import over_replicates
 from stages.training.divergence import Divergence
 from stages.training.loop import Score
+from stages.training.progress import Progress
 from stages.training.replicate import Replicate, Training, steps_per_epoch
 from stages.training.unfinished import Keeper, fingerprint, forget_all, state_file
 
@@ -39,9 +40,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.train", description=__doc__)
     parser.add_argument("arm", choices=ARMS, help="whose rates to train with")
     arm: Arm = parser.parse_args().arm
-    signals = Signals()
-    with signals.caught():
-        train(arm, load_params(), signals)
+    params, signals = load_params(), Signals()
+    with signals.caught(), memory_told(params.train):
+        train(arm, params, signals)
 
 
 def train(arm: Arm, params: Params, signals: Signals) -> None:
@@ -64,6 +65,8 @@ def train(arm: Arm, params: Params, signals: Signals) -> None:
             keeper = Keeper(state, params.unfinished.save_every)
             show = partial(show_step, bar, f"{arm}, seed {seed}", params.train.epochs)
             training = Training(network, plan, seed, params, samples, compute, keeper, signals)
+            if training.progress.begun:
+                bar.write(f"{arm}, seed {seed}: {told_progress(training.progress)}")
             replicate = training.run(show)
             replicates[seed] = replicate
             if replicate.diverged:
@@ -89,11 +92,21 @@ def train(arm: Arm, params: Params, signals: Signals) -> None:
     forget_all(arm)
 
 
+def told_progress(progress: Progress) -> str:
+    """Say from where a replicate goes on that an earlier run has begun."""
+    if progress.evaluated:
+        return "was trained before"
+    return f"goes on in epoch {progress.epoch}, after {progress.tally.steps} steps"
+
+
 def told_divergence(arm: Arm, rates: Rates, plan: Plan, found: Divergence) -> str:
     """Say where the loss stopped being finite, with which rates, and which of them to lower."""
+    says = f"the loss is not finite {found.in_words()}"
+    if found.group is None:
+        return f"{says}, before any weight had moved: look at model.weights and train.precision"
     return (
-        f"the loss is not finite {found.in_words()}; {found.group}'s weights had grown most: lower "
-        f"{key_of_rate(arm, rates, found.group)} (the rates are {in_words(plan)})"
+        f"{says}; {found.group}'s weights had grown most: lower {key_of_rate(arm, rates, found.group)} (the rates are "
+        f"{in_words(plan)})"
     )
 
 

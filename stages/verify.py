@@ -17,15 +17,16 @@ from typing import Any
 
 from rich.console import Console
 from rich.text import Text
+from ruamel.yaml import YAML
 
 from stages.errors import UserError, run
 from stages.evaluation.reproduction import Figure, compare_metrics, overall
 from stages.files import read_json
-from stages.params import load_params
 
 # .json under metrics/; review.json repeats figures of the others
 COMPARED = ("prepare", "baseline", "differential", "evaluation")
 SHOWN = 30  # figures that are not identical, in the table
+WORKPLACE = Path(".dvc/tmp")  # on the disk of the images, which are then linked and not copied
 
 
 def main() -> None:
@@ -36,7 +37,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     options = parser.parse_args()
 
-    with tempfile.TemporaryDirectory(prefix="verify-") as folder:
+    WORKPLACE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="verify-", dir=WORKPLACE) as folder:
         clone = clone_revision(options.revision, Path(folder) / "clone")
         committed = read_metrics(clone)
         checkpoints = files_of(clone / "dvc.lock", "models/")
@@ -57,7 +59,7 @@ def main() -> None:
 
 
 def clone_revision(revision: str, folder: Path) -> Path:
-    """Clone this repository at a revision, with the user's own images where they lie in it and Git has them not.
+    """Clone this repository at a revision, and put beside what Git has of the user's own images what it has not.
 
     Raises:
         UserError: there is no such revision.
@@ -67,14 +69,20 @@ def clone_revision(revision: str, folder: Path) -> Path:
         raise UserError(f"Git knows no revision {revision}")
     _git("clone", "--quiet", "--no-checkout", ".", str(folder))
     _git("-C", str(folder), "checkout", "--quiet", "--detach", found.stdout.strip())
-    images = Path(load_params(folder / "params.yaml").data.path)
-    if not images.is_absolute() and images.exists():
-        if (folder / images).exists():  # Git has a part of it
-            shutil.copytree(images, folder / images, symlinks=True, dirs_exist_ok=True)
-        else:
-            (folder / images).parent.mkdir(parents=True, exist_ok=True)
-            (folder / images).symlink_to(images.resolve())
+    # Of this file alone, for an older revision has another schema.
+    images = Path(YAML(typ="safe", pure=True).load(folder / "params.yaml")["data"].get("path", "data/raw"))
+    if not images.is_absolute() and images.is_dir():
+        shutil.copytree(images, folder / images, symlinks=True, dirs_exist_ok=True, copy_function=_link)
     return folder
+
+
+def _link(source: str, target: str) -> None:
+    """Give a file a second name, or a copy where that must be on another disk; what Git has stays."""
+    if not os.path.lexists(target):
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copy2(source, target)
 
 
 def reproduce(clone: Path) -> None:
@@ -96,8 +104,6 @@ def read_metrics(clone: Path) -> dict[str, dict[str, Any]]:
 
 def files_of(lock: Path, under: str) -> dict[str, str]:
     """Give the checksums that a dvc.lock has of what lies under a folder."""
-    from ruamel.yaml import YAML
-
     stages = YAML(typ="safe", pure=True).load(lock)["stages"].values()
     return {
         output["path"]: output["md5"]

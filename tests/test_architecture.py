@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
+from stages.params import Params, Train
 from tests.conftest import ROOT, TINY, clone_project
 
 PIPELINE = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
@@ -85,11 +86,22 @@ def test_training_depends_on_the_code_that_says_which_key_of_lr_counts():
     assert "stages/params.py" in PIPELINE["train_baseline"]["deps"]
 
 
+def listed_params(stage):
+    """The keys of params.yaml that a stage depends on."""
+    entries = ([entry] if isinstance(entry, str) else entry["params.yaml"] for entry in stage["params"])
+    return [key for keys in entries for key in keys]
+
+
+def test_training_depends_on_every_key_of_its_section_that_can_change_a_replicate():
+    listed = {key.removeprefix("train.") for key in listed_params(PIPELINE["train_baseline"])}
+    assert set(Train.model_fields) - listed == {"on_divergence"}
+
+
 def test_only_the_rates_differ_between_the_training_stages():
     baseline, differential = PIPELINE["train_baseline"], PIPELINE["train_differential"]
     assert baseline["deps"] == differential["deps"]
-    assert [name for name in baseline["params"] if not name.startswith("lr.")] == [
-        name for name in differential["params"] if not name.startswith("lr.")
+    assert [name for name in listed_params(baseline) if not name.startswith("lr.")] == [
+        name for name in listed_params(differential) if not name.startswith("lr.")
     ]
     assert baseline["cmd"].replace("baseline", "differential") == differential["cmd"]
 
@@ -162,15 +174,14 @@ def test_a_stage_reads_the_params_that_it_lists_and_no_others(project, name):
             continue  # made of the keys of `lr` that were read for it
         keys.add(sections.get(section, f"{section}.") + field)
     keys -= {*type_sections(), "unfinished.save_every"}  # how often a state is saved changes no result
-    listed = stage["params"]
+    listed = listed_params(stage)
     unlisted = {key for key in keys if not any(key == entry or key.startswith(f"{entry}.") for entry in listed)}
     unread = {entry for entry in listed if not any(key == entry or key.startswith(f"{entry}.") for key in keys)}
+    unread -= {"train.crop_area", "train.color_strength"}  # read where images are augmented in these ways
     if name == "report":
         unread -= set(listed)  # it prints every parameter that made the result
     assert (unlisted, unread) == (set(), set())
 
 
 def type_sections():
-    from stages.params import Params
-
     return [name for name, field in Params.model_fields.items() if issubclass(field.annotation, BaseModel)]

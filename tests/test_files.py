@@ -1,6 +1,7 @@
 import errno
 import json
 import math
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -66,6 +67,36 @@ def test_an_interrupted_directory_vanishes(tmp_path, error):
         (beside / "half").touch()
         raise error
     assert names(tmp_path) == []
+
+
+def test_a_directory_that_is_stopped_between_its_two_renames_keeps_what_it_had(tmp_path, monkeypatch):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "old").touch()
+    real = Path.replace
+
+    def stopped(self, target):
+        moved = real(self, target)
+        if self.name == "models":
+            raise KeyboardInterrupt
+        return moved
+
+    monkeypatch.setattr(Path, "replace", stopped)
+    with pytest.raises(KeyboardInterrupt), whole_directory(tmp_path / "models") as beside:
+        (beside / "new").touch()
+    assert names(tmp_path) == ["models"]
+    assert names(tmp_path / "models") == ["old"]
+
+
+def test_what_a_kill_between_the_two_renames_has_left_comes_back(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (tmp_path / f".models.old.{ended.pid}").mkdir()
+    (tmp_path / f".models.old.{ended.pid}" / "old").touch()
+    (tmp_path / f".models.{ended.pid}").mkdir()
+    with pytest.raises(ValueError), whole_directory(tmp_path / "models"):
+        raise ValueError
+    assert names(tmp_path) == ["models"]
+    assert names(tmp_path / "models") == ["old"]
 
 
 @pytest.mark.parametrize("text", [None, "{", "[1]"])

@@ -6,14 +6,15 @@ import subprocess
 import sys
 import time
 
+import pandas as pd
 import pytest
 
-from stages.data.checks import CHECKS
+from stages.data.checks import CHECKS, as_table
 from stages.data.own_images import printable
 from stages.data.splits import UNUSED
 from stages.errors import UserError
 from stages.params import Split, load_params
-from stages.prepare import check_and_decode, prepare
+from stages.prepare import check_and_decode, prepare, summarise
 from tests.conftest import ROOT, TINY, clone_project
 from tests.data.bad_images import make_folder, picture
 
@@ -68,6 +69,24 @@ def test_images_that_no_part_takes_are_not_decoded(tmp_path, data):
     assert len(outcome.source.samples) == 40
 
 
+def test_every_row_of_a_table_is_used_or_skipped_or_left_over(tmp_path, data):
+    """One that stands there three times too; but what is wrong with it is said once."""
+    root = tmp_path / "photographs"
+    pictures(root, cats=12, dogs=12)
+    (root / "bad.png").touch()
+    names = [f"{label}/{number:02}.png" for label in ("cats", "dogs") for number in range(12)]
+    rows = [(name, name[:4]) for name in [*names, names[0], names[0]]]
+    rows += [("bad.png", "cats"), ("bad.png", "cats"), (names[1], "")]
+    pd.DataFrame(rows, columns=["path", "label"]).to_csv(root / "labels.csv", index=False)
+    knobs = {"source": "table", "table": "labels.csv", "on_bad_image": "skip", "split_by": "hash", "allow_leaks": True}
+    data = data.model_copy(update=knobs)
+    outcome = check_and_decode(data, folder=None)
+    counts = summarise(outcome, data)
+    assert (counts["images"], counts["skipped"], counts["left_over"]) == (26, 3, 0)
+    assert counts["checks"]["empty"] == counts["checks"]["no_label"] == 1
+    assert sum(counts["checks"].values()) == len(as_table(outcome.findings, data)) == len(set(outcome.findings))
+
+
 def test_a_stop_leaves_what_was_prepared_before(tmp_path, data):
     root, prepared = tmp_path / "photographs", tmp_path / "prepared"
     pictures(root, cats=20, dogs=20)
@@ -81,12 +100,12 @@ def test_a_stop_leaves_what_was_prepared_before(tmp_path, data):
 
 
 def test_ctrl_c_ends_prepare_at_once_and_quietly(tmp_path):
-    project = clone_project(tmp_path, TINY)
+    project = clone_project(tmp_path, {**TINY, "data.image_size": 160, "data.split.train": 0.9})
     running = subprocess.Popen(
         [sys.executable, "-m", "stages.prepare"],
         cwd=project.folder, start_new_session=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    while not list(project.folder.glob("data/.prepared.*")):
+    while not any(array.stat().st_blocks > 100 for array in project.folder.glob("data/.prepared.*/images.npy")):
         assert running.poll() is None
         time.sleep(0.01)
     os.killpg(running.pid, signal.SIGINT)

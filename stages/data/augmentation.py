@@ -82,8 +82,8 @@ def drawn_from(seed: tuple[int, ...]) -> Iterator[None]:
     Torchvision draws its parameters on the CPU, whatever device the images are on.
     """
     state = torch.default_generator.get_state()
-    torch.default_generator.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]))
     try:
+        torch.default_generator.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]))
         yield
     finally:
         torch.default_generator.set_state(state)

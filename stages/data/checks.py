@@ -80,7 +80,7 @@ def stopping(findings: Sequence[Finding], data: Data) -> list[str]:
     advice: dict[Consequence, str] = {
         "refused": "mend them",
         "skipped": "mend or remove them, or set data.on_bad_image to skip",
-        "leak": "remove one of each, or set data.allow_leaks to true",
+        "leak": "keep one image of each, and each group in one part, or set data.allow_leaks to true",
     }
     problems = []
     for consequence, what_to_do in advice.items():
@@ -125,4 +125,4 @@ def as_table(findings: Sequence[Finding], data: Data) -> "pd.DataFrame":
         list(Finding._fields), key=lambda column: column.map(order) if column.name == "check" else column
     )
     table.insert(1, "consequence", [follows(check, data) for check in table["check"]])
-    return table.drop_duplicates(ignore_index=True)
+    return table.reset_index(drop=True)

@@ -1,12 +1,16 @@
 """Decoding every image once, on all cores, straight into the array's file."""
 
 import hashlib
+import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Literal
 
@@ -64,7 +68,7 @@ class Decoded:
 
 
 def decode_all(job: Job, on_images: Callable[[int], object]) -> Decoded:
-    """Decode the images of a job, in parallel. Memory does not grow with their number, but for a few bytes each.
+    """Decode the images of a job, in parallel. Of each, memory keeps a digest, a hash and what was found, no pixels.
 
     Args:
         job: what to decode.
@@ -78,15 +82,16 @@ def decode_all(job: Job, on_images: Callable[[int], object]) -> Decoded:
     good = np.zeros(len(job.rows), dtype=bool)
     findings: list[Finding] = []
     chunks = [range(start, min(start + CHUNK, len(job.rows))) for start in range(0, len(job.rows), CHUNK)]
+    stop = multiprocessing.Event()
     try:
-        with ProcessPoolExecutor(_cores(), initializer=_start, initargs=(job,)) as processes:
+        with ProcessPoolExecutor(_cores(), initializer=_start, initargs=(job, stop)) as processes, _set_on_error(stop):
             for chunk, (is_good, digest, likeness, found) in zip(chunks, processes.map(_decode, chunks), strict=True):
                 good[chunk], digests[chunk], hashes[chunk] = is_good, digest, likeness
                 findings += found
                 on_images(len(chunk))
-    except BrokenProcessPool:
+    except (BrokenProcessPool, MemoryError):
         raise UserError(
-            "data: a process that decoded images was ended by the system, probably for want of memory: "
+            "data: a process that decoded images had too little memory, or was ended by the system: "
             "lower data.max_megapixels"
         ) from None
     return Decoded(good, digests, hashes, findings)
@@ -97,13 +102,33 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@contextmanager
+def _set_on_error(stop: Event) -> Iterator[None]:
+    """Tell the processes that nobody waits for their images any more."""
+    try:
+        yield
+    except BaseException:
+        stop.set()
+        raise
+
+
 _job: Job  # of this process
+_stop: Event
 
 
-def _start(job: Job) -> None:
+def _start(job: Job, stop: Event) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits for this one
-    global _job  # noqa: PLW0603  # how an initializer hands something over
-    _job = job
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    global _job, _stop  # how an initializer hands something over
+    _job, _stop = job, stop
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that waits for it has been killed."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)
 
 
 Chunk = tuple[list[bool], list[bytes], npt.NDArray[np.uint8], list[Finding]]
@@ -115,6 +140,8 @@ def _decode(places: range) -> Chunk:
     good, digests, findings = [], [], []
     hashes = np.zeros((len(places), BYTES), dtype=np.uint8)
     for place, position in enumerate(places):
+        if _stop.is_set():
+            break
         row = _job.rows[position]
         try:
             with _job.images.open(row, _job.max_megapixels) as image:

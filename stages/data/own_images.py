@@ -1,5 +1,6 @@
 """A user's own images: a folder with a folder for each class, or a table that names files and labels."""
 
+import numbers
 import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
@@ -109,8 +110,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 def _image_set(root: Path, table: pd.DataFrame, labels: set[str], findings: list[Finding]) -> ImageSet:
     """Give the images of a table with `path`, `label`, `split` and `group`, less those that have no label."""
-    # An absolute path would carry a user's name into the metrics.
-    names = [printable(os.path.relpath(path, root) if Path(path).is_absolute() else path) for path in table["path"]]
+    names = [printable(_below(root, path)) for path in table["path"]]
     findings += [Finding("not_ascii", name) for name in names if not name.isascii() or "\\" in name]
     unlabelled = table["label"] == ""
     findings += [Finding("no_label", names[row]) for row in table.index[unlabelled]]
@@ -131,6 +131,14 @@ def _image_set(root: Path, table: pd.DataFrame, labels: set[str], findings: list
         images=Files(root, tuple(kept["path"])),
         findings=findings,
     )
+
+
+def _below(root: Path, path: str) -> str:
+    """Give a path as it stands below the root: an absolute one would carry a user's name into the metrics."""
+    given = Path(path)
+    if not given.is_absolute():
+        return path
+    return str(Path(os.path.relpath(os.path.realpath(given.parent), os.path.realpath(root))) / given.name)
 
 
 def printable(text: str) -> str:
@@ -159,7 +167,10 @@ def _comes_in_parts(root: Path) -> bool:
         return False
     if len(parts) < len(folders):
         beside = next(name for name in folders if name not in parts)
-        raise UserError(f"data.path: {root} holds {parts[0]}/ beside {printable(beside)}/: is it parts, or classes?")
+        raise UserError(
+            f"data.path: {root} holds {parts[0]}/ beside {printable(beside)}/: is it parts, or classes? Rename one of "
+            f"them"
+        )
     if not any(PART_NAMES[name.lower()] == "train" for name in parts):
         raise UserError(f"data.path: {root} holds {', '.join(parts)} and no train/")
     return True
@@ -212,10 +223,15 @@ def _inside(root: Path) -> Callable[[str], bool]:
 
 def _as_text(column: "pd.Series[Any]") -> "pd.Series[str]":
     """Give the cells as text; a missing one is empty, and 1.0 is 1, for a hole turns integers into floats."""
-    if not column.map(pd.api.types.is_scalar).all():
+    if not all(map(pd.api.types.is_scalar, column)):
         raise UserError(f"data.table: the column {column.name} holds lists; it should hold one value in each row")
-    whole = column.map(lambda cell: int(cell) if isinstance(cell, float) and cell.is_integer() else cell)
-    return pd.Series(["" if pd.isna(cell) else str(cell).strip() for cell in whole], index=column.index, dtype=str)
+    cells = ["" if pd.isna(cell) else str(_whole(cell)).strip() for cell in column]
+    return pd.Series(cells, index=column.index, dtype=str)
+
+
+def _whole(cell: Any) -> Any:
+    is_number = isinstance(cell, numbers.Real) and not isinstance(cell, bool)
+    return int(cell) if is_number and float(cell).is_integer() else cell
 
 
 def _by_number_or_name(name: str) -> tuple[bool, int, str]:

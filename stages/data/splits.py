@@ -62,29 +62,31 @@ def by_hash(samples: pd.DataFrame, fractions: dict[str, float], seed: int) -> "p
 
 
 def groups_by_count(samples: pd.DataFrame, fractions: dict[str, float], seed: int) -> "pd.Series[str]":
-    """Split whole groups, each kind as near to the fractions as the groups allow.
+    """Split whole groups, each kind near the fractions.
 
-    The largest group comes first, and each goes where most is lacking of what it brings, the greedy way of
-    scikit-learn's `StratifiedGroupKFold`. Samples without a group are groups of one.
+    The largest group comes first, and each goes where most is lacking of what it brings, as the folds of scikit-learn's
+    `StratifiedGroupKFold` are filled. The last groups of a kind go to the parts that have none of it. Samples without a
+    group are groups of one.
     """
     units = _units(samples)
     kinds = pd.crosstab(units, [samples["label"], samples["stratum"]])
     kinds = kinds.sample(frac=1, random_state=seed)
     kinds = kinds.loc[kinds.sum(axis=1).sort_values(ascending=False, kind="stable").index]
 
-    left_over = 1 - sum(fractions.values())
-    shares: dict[str, float] = dict(fractions)
-    if left_over > 1e-9:
-        shares[UNUSED] = left_over
-    names = list(shares)
-    totals = kinds.sum().to_numpy()
-    wanted = np.outer(list(shares.values()), totals)
-    has = np.zeros_like(wanted)
+    names = [*fractions, UNUSED]
+    shares = np.array([*fractions.values(), max(0.0, 1 - sum(fractions.values()))])
+    brings = (kinds / kinds.sum()).to_numpy()  # (groups, kinds), as a share of all samples of that kind
+    still_to_come = (brings > 0)[::-1].cumsum(axis=0)[::-1]
+    lacking = np.repeat(shares[:, np.newaxis], brings.shape[1], axis=1)  # (parts, kinds)
+    has_some = np.zeros(lacking.shape, dtype=bool)
+    has_some[-1] = True  # what is left over need not have any
     part_of = {}
-    for unit, brings in zip(kinds.index, kinds.to_numpy(), strict=True):
-        lacking = (1 - has / wanted) @ (brings / totals)
-        chosen = int(lacking.argmax())
-        has[chosen] += brings
+    for unit, of_unit, to_come in zip(kinds.index, brings, still_to_come, strict=True):
+        missing = ~has_some & (of_unit > 0)
+        due = (missing & (missing.sum(axis=0) >= to_come)).any(axis=1)
+        chosen = int(np.where(due | ~due.any(), lacking @ of_unit, -np.inf).argmax())
+        lacking[chosen] -= of_unit
+        has_some[chosen] |= of_unit > 0
         part_of[unit] = names[chosen]
     return units.map(part_of)
 

@@ -9,8 +9,9 @@ Verdict = Literal["identical", "within tolerance", "different"]
 # Standard deviations over the committed seeds. Another processor, or another number of threads, rounds otherwise, and
 # training amplifies that to noise of the kind that another seed makes; benchmarks/README.md has the measurement.
 TOLERANCE = 6.0
-# A spread of three seeds can be small by chance. So far at least a figure may differ: a point of accuracy, say.
-FLOOR = 0.02
+# A spread of three seeds can be small by chance. So far at least a figure may differ: two points of accuracy, say. How
+# far a layer group moved can be a figure smaller than that, and may differ by a share of itself.
+FLOOR, FLOOR_OF_MOVEMENT = 0.02, 0.2
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ def _figures(committed: Mapping[str, Any], again: Mapping[str, Any], prefix: str
         if spread is not None and isinstance(value, Mapping) and (key == "mean" or key.startswith("seed_")):
             for figure, then in value.items():
                 now = other.get(figure) if isinstance(other, Mapping) else None
-                tolerance = max(TOLERANCE * (spread.get(figure) or 0.0), FLOOR * max(1.0, abs(then)))
+                floor = FLOOR_OF_MOVEMENT * abs(then) if name.startswith("movement.") else FLOOR * max(1.0, abs(then))
+                tolerance = max(TOLERANCE * (spread.get(figure) or 0.0), floor)
                 yield Figure(f"{name}.{figure}", then, now, tolerance)
         elif isinstance(value, Mapping):
             yield from _figures(value, other if isinstance(other, Mapping) else {}, f"{name}.")

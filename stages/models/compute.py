@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +55,28 @@ def set_up_compute(train: Train) -> Compute:
     # Filling memory that is about to be overwritten costs a fifth of the speed and changes no result.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return Compute(device, PRECISIONS[precision])
+
+
+@contextmanager
+def memory_told(train: Train) -> Iterator[None]:
+    """Tell a GPU's want of memory with what to set.
+
+    Raises:
+        UserError: the GPU's memory is too small.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        smaller = 2 * train.accumulate
+        advice = (
+            f"set train.accumulate to {smaller}, which keeps the batch and takes it in smaller pieces"
+            if 2 * smaller <= train.batch_size
+            else "its pieces can be no smaller: set a smaller data.image_size or another model.name"
+        )
+        raise UserError(
+            f"train.batch_size: {train.batch_size} images in pieces of {train.batch_size // train.accumulate} do not "
+            f"fit the GPU's memory; {advice}"
+        ) from None
 
 
 def keep_freed_memory() -> None:

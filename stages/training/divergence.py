@@ -14,12 +14,12 @@ class Divergence:
     Attributes:
         epoch: the first is 1.
         step: of that epoch, the first is 1; 0 where the measurement after the epoch showed it.
-        group: the layer group whose weights had grown most since the beginning.
+        group: the layer group whose weights had grown most since the beginning; None where none had moved yet.
     """
 
     epoch: int
     step: int
-    group: str
+    group: str | None
 
     def in_words(self) -> str:
         """Say where it was."""
@@ -36,10 +36,19 @@ def weight_norms(network: Network) -> dict[str, float]:
     }
 
 
-def grown_most(network: Network, at_first: Mapping[str, float]) -> str:
-    """Name the layer group whose norm is the greatest multiple of what it was, or is not finite."""
+def grown_most(network: Network, at_first: Mapping[str, float]) -> str | None:
+    """Name the layer group whose norm is the greatest multiple of what it was, or is no longer finite.
+
+    Args:
+        network: as it is now.
+        at_first: layer group -> norm of its first weights.
+
+    Returns:
+        None where no norm has changed.
+    """
     grown = {
         group: norm / at_first[group] if at_first[group] and math.isfinite(norm) else math.inf
         for group, norm in weight_norms(network).items()
+        if norm != at_first[group] and math.isfinite(at_first[group])
     }
-    return max(grown, key=lambda group: grown[group])
+    return max(grown, key=lambda group: grown[group], default=None)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn, optim
 
 from stages.data.batches import Samples
-from stages.errors import UserError
 from stages.models.compute import Compute
 from stages.models.inference import predict_logits
 from stages.models.network import Classifier
@@ -16,7 +15,7 @@ from stages.params import Params
 from stages.rates.freezing import train_mode
 from stages.rates.optimizers import scale_rates
 
-SHOW_EVERY = 10  # steps; reading a figure waits for the device, so it is not done at every step
+SHOW_EVERY = 10  # steps; each look at the figures waits for the device once more
 
 
 @dataclass(frozen=True)
@@ -79,20 +78,22 @@ def train_epoch(
     Args:
         classifier: what learns.
         optimizer: how it learns.
-        batches: inputs and labels, on the device.
+        batches: inputs and labels, on the device; as many as there are scales.
         scales: of the rates, one for each batch.
         params: of which the sections `train` and `optimizer` are read.
         compute: device and precision.
         tally: counts the batches, beyond those that it has counted already.
         on_step: called after every step, with the score so far at every `SHOW_EVERY`th.
-        whole: makes a context in which a step, and its count, is done whole or not at all.
+        whole: makes a context in which a step, with its batch and its count, is done whole or not at all.
 
     Raises:
         DivergedError: the loss is not finite.
     """
     train_mode(classifier.module, params.train)
-    for (inputs, labels), scale in zip(batches, scales, strict=True):
+    drawn = iter(batches)
+    for scale in scales:
         with whole():
+            inputs, labels = next(drawn)
             scale_rates(optimizer, scale)
             logits, loss = train_step(classifier, optimizer, inputs, labels, params, compute)
             tally.add(logits, loss, labels)
@@ -138,26 +139,19 @@ def train_step(
 
     Raises:
         DivergedError: the loss is not finite; nothing has been changed but BatchNorm's statistics.
-        UserError: the batch does not fit the GPU's memory.
     """
     optimizer.zero_grad()
     pieces = min(params.train.accumulate, len(inputs) // 2)  # BatchNorm wants two images in each
     all_logits, loss_sum = [], torch.zeros((), device=compute.device)
-    try:
-        for some_inputs, some_labels in zip(inputs.tensor_split(pieces), labels.tensor_split(pieces), strict=True):
-            with compute.autocast():
-                logits = classifier.logits(some_inputs)
-                loss = nn.functional.cross_entropy(logits, some_labels) * (len(some_labels) / len(labels))
-            if not loss.isfinite():
-                raise DivergedError(in_a_step=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            all_logits.append(logits.detach())
-            loss_sum += loss.detach()
-    except torch.OutOfMemoryError:
-        raise UserError(
-            f"train.batch_size: {len(inputs)} images at once do not fit the GPU's memory in {pieces} pieces; set "
-            f"train.accumulate to {2 * pieces}, which keeps the batch and takes it in smaller pieces"
-        ) from None
+    for some_inputs, some_labels in zip(inputs.tensor_split(pieces), labels.tensor_split(pieces), strict=True):
+        with compute.autocast():
+            logits = classifier.logits(some_inputs)
+            loss = nn.functional.cross_entropy(logits, some_labels) * (len(some_labels) / len(labels))
+        loss.backward()  # type: ignore[no-untyped-call]
+        all_logits.append(logits.detach())
+        loss_sum += loss.detach()
+    if not loss_sum.isfinite():
+        raise DivergedError(in_a_step=True)
     if params.optimizer.clip_norm is not None:
         learning = (parameter for entry in optimizer.param_groups for parameter in entry["params"])
         nn.utils.clip_grad_norm_(learning, params.optimizer.clip_norm)

@@ -41,6 +41,11 @@ class Progress:
         return len(self.epochs) + 1
 
     @property
+    def begun(self) -> bool:
+        """Whether any step has been taken."""
+        return self.position != (0, 0)
+
+    @property
     def position(self) -> tuple[int, int]:
         """Epochs that are over, and steps of the one that goes on."""
         return len(self.epochs), self.tally.steps

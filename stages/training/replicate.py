@@ -91,7 +91,7 @@ class Training:
 
         Raises:
             Interrupted: a signal has arrived; the state is on the disk.
-            UserError: the schedule does not fit the training, or the GPU's memory is too small.
+            UserError: the schedule does not fit the training.
         """
         progress, epochs = self.progress, self.params.train.epochs
         tell_steps(progress, steps_per_epoch(self.params.train, self.samples["train"]), on_step)

@@ -13,6 +13,7 @@ import platform
 import sys
 import time
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,12 +42,6 @@ def fingerprint(params: Params, plan: Plan, seed: int, network: nn.Module, check
         network: with its first weights, whatever they come from.
         checksums: of the prepared data.
     """
-    specifications = [getattr(module, "__spec__", None) for module in list(sys.modules.values())]
-    code = {
-        found.name: hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()
-        for found in specifications
-        if found and found.name.startswith("stages.") and found.origin
-    }
     decides = {
         "params": {
             **params.model_dump(include={"model", "optimizer", "schedule"}),
@@ -56,7 +51,7 @@ def fingerprint(params: Params, plan: Plan, seed: int, network: nn.Module, check
         "seed": seed,
         "weights": _digest(network.state_dict()),
         "data": dict(checksums),
-        "code": code,
+        "code": _code(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "processor": [platform.machine(), torch.backends.cpu.get_cpu_capability(), _gpu()],
     }
@@ -70,7 +65,7 @@ def state_file(replicate: str, fingerprint: str) -> Path:
 
 def forget_all(arm: str) -> None:
     """Remove every state of an arm: it is finished."""
-    for path in FOLDER.glob(f"{arm}-seed-*"):
+    for path in [*FOLDER.glob(f"{arm}-seed-*"), *FOLDER.glob(f".{arm}-seed-*")]:  # the latter are half written
         _remove(path)
 
 
@@ -137,6 +132,17 @@ class Keeper:
     def due_after_epoch(self) -> bool:
         """Whether an epoch has been long enough to be worth a file."""
         return time.monotonic() - self._saved >= min(self._every, SELDOM)
+
+
+@cache
+def _code() -> dict[str, str]:
+    """Give the checksum of every module of ours, as it was when it was first asked for: files may change under us."""
+    specifications = [getattr(module, "__spec__", None) for module in list(sys.modules.values())]
+    return {
+        found.name: hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()
+        for found in specifications
+        if found and found.name.startswith("stages.") and found.origin
+    }
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

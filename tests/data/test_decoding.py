@@ -1,7 +1,11 @@
 import os
 import signal
+import subprocess
+import sys
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ from stages.data.image_set import Files
 from stages.data.images import read_pixels
 from stages.data.store import IMAGES, make_array
 from stages.errors import UserError
+from tests.conftest import ROOT
 from tests.data.bad_images import picture
 
 
@@ -63,6 +68,72 @@ class Deadly:
         yield
 
 
-def test_a_process_that_the_system_ends_is_told_in_one_line():
-    with pytest.raises(UserError, match=r"^data: a process that decoded images was ended by the system"):
-        decode_all(Job(Deadly(), ["a"], [0], 32, 3, 100, array=None), on_images=lambda count: None)
+@dataclass(frozen=True)
+class Greedy:
+    """Images that take more memory than there is."""
+
+    @contextmanager
+    def open(self, row, max_megapixels):
+        raise MemoryError
+        yield
+
+
+@pytest.mark.parametrize("images", [Deadly(), Greedy()])
+def test_too_little_memory_is_told_in_one_line(images):
+    with pytest.raises(UserError, match=r"^data: a process that decoded images had too little memory, or was ended"):
+        decode_all(Job(images, ["a"], [0], 32, 3, 100, array=None), on_images=lambda count: None)
+
+
+@dataclass(frozen=True)
+class Slow:
+    """Images that take their time, and leave a mark in a file for each."""
+
+    marks: Path
+
+    @contextmanager
+    def open(self, row, max_megapixels):
+        with self.marks.open("a") as file:
+            file.write(".")
+        time.sleep(0.02)
+        yield picture(row)
+
+
+def test_nobody_decodes_on_for_a_user_who_has_pressed_ctrl_c(tmp_path):
+    """Chunks that wait for a process cannot be called back, so it must not begin them."""
+    count = 40 * CHUNK
+    job = Job(Slow(tmp_path / "marks"), ["a.png"] * count, range(count), 32, 3, 100, array=None)
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        decode_all(job, on_images=interrupted)
+    assert (tmp_path / "marks").stat().st_size < 2 * CHUNK * len(os.sched_getaffinity(0))
+
+
+FOR_EVER = """
+from pathlib import Path
+from stages.data.decoding import Job, decode_all
+from tests.data.test_decoding import Slow
+decode_all(Job(Slow(Path("marks")), ["a.png"] * 10**5, range(10**5), 32, 3, 100, None), on_images=lambda _: None)
+"""
+
+
+def test_no_process_outlives_the_one_that_waits_for_it(tmp_path):
+    running = subprocess.Popen(
+        [sys.executable, "-c", FOR_EVER],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
+    )  # fmt: skip
+    while not (tmp_path / "marks").exists():
+        assert running.poll() is None
+        time.sleep(0.01)
+    running.kill()
+    running.wait()
+    for _ in range(300):
+        try:
+            os.killpg(running.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    os.killpg(running.pid, signal.SIGKILL)
+    pytest.fail("half a minute later one still decodes")

@@ -198,14 +198,38 @@ def test_labels_that_are_numbers_are_sorted_as_numbers(table, name):
     assert source.classes == ["2", "9", "10"]
 
 
-@pytest.mark.parametrize("name", ["labels.csv", "labels.parquet"])
-def test_a_missing_label_is_found_and_the_others_stay_whole_numbers(table, name):
+@pytest.mark.parametrize(("name", "classes"), [("labels.csv", ["1.0", "2.0"]), ("labels.parquet", ["1", "2"])])
+def test_a_missing_label_is_found_and_the_others_stay_as_they_are(table, name, classes):
+    """In a CSV, the text that stands there; in a Parquet, whole numbers that a hole has made fractions."""
     rows = [
         {"path": path, "label": label} for path, label in (("cats/1.png", 1), ("cats/2.png", None), ("dogs/1.png", 2))
     ]
     source = table(rows, name)
     assert found(source) == [("no_label", "cats/2.png")]
-    assert source.classes == ["1", "2"] or source.classes == ["1.0", "2.0"]
+    assert source.classes == classes
+
+
+@pytest.mark.parametrize("kind", ["category", "string", "object"])
+def test_columns_of_a_parquet_may_be_of_any_kind_that_holds_text(table, kind):
+    source = table(pd.DataFrame(ROWS).astype(kind), "labels.parquet")
+    assert source.classes == ["cat", "dog"]
+    assert source.samples["split"].tolist() == ["train", "val", "test"]
+
+
+@pytest.mark.parametrize("kind", ["Float32", "Int8", "float64", "uint16"])
+def test_numbers_of_any_kind_are_the_same_labels(table, kind):
+    rows = pd.DataFrame({"path": ["cats/1.png", "dogs/1.png"], "label": pd.array([10, 9], dtype=kind)})
+    assert table(rows, "labels.parquet").classes == ["9", "10"]
+
+
+def test_absolute_paths_are_named_as_they_lie_below_the_root_through_a_link_too(root, tmp_path, data):
+    """What leads to the root may hold a user's name."""
+    (tmp_path / "jane-doe").symlink_to(root)
+    rows = [{"path": root / name, "label": name[:3]} for name in ("cats/1.png", "dogs/1.png")]
+    pd.DataFrame(rows).to_csv(root / "labels.csv", index=False)
+    for path in (root, tmp_path / "jane-doe"):
+        source = load_table(data.model_copy(update={"source": "table", "path": str(path), "table": "labels.csv"}))
+        assert source.samples["image"].tolist() == ["cats/1.png", "dogs/1.png"]
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,38 @@ def test_no_part_is_over_its_fraction_by_more_than_the_largest_group(sizes, spli
         assert (parts == part).sum() - split[part] * len(groups) <= max(sizes)
 
 
+@given(st.lists(st.lists(st.integers(1, 12), min_size=3, max_size=20), min_size=2, max_size=4), fractions(), SEEDS)
+def test_where_a_class_has_three_groups_no_part_lacks_it(sizes, split, seed):
+    """Each group is of one class, as a patient's images often are."""
+    rows = [
+        (label, f"group-{label}-{number}")
+        for label, of_class in enumerate(sizes)
+        for number, size in enumerate(of_class)
+        for _ in range(size)
+    ]
+    samples = table([(label, "") for label, _ in rows], group=[group for _, group in rows])
+    parts = split_samples(samples, settings(seed, **split))
+    for label in range(len(sizes)):
+        assert set(PARTS) <= set(parts[samples["label"] == label])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "split", "shares"),
+    [
+        ([30, 30] + 40 * [1], (0.8, 0.1, 0.1), (0.8, 0.1, 0.1)),
+        (10 * [10], (0.33, 0.33, 0.33), (0.4, 0.3, 0.3)),
+        (5 * [20], (0.8, 0.1, 0.1), (0.6, 0.2, 0.2)),
+        ([40, 30, 30], (0.98, 0.01, 0.01), (0.4, 0.3, 0.3)),
+    ],
+)
+def test_groups_come_as_near_to_the_fractions_as_these_can(sizes, split, shares):
+    groups = [f"group-{number}" for number, size in enumerate(sizes) for _ in range(size)]
+    fractions = dict(zip(PARTS, split, strict=True))
+    parts = split_samples(table([(0, "")] * 100, group=groups), settings(**fractions))
+    found = parts.value_counts(normalize=True)
+    assert tuple(found[part] for part in PARTS) == pytest.approx(shares)
+
+
 def test_groups_are_split_near_the_fractions_class_by_class():
     random = np.random.default_rng(0)
     groups = np.repeat([f"patient-{number}" for number in range(100)], 10)
