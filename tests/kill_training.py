@@ -4,6 +4,7 @@ python tests/kill_training.py ARM KILLS < wanted.json
 
 It starts each run as DVC does, with the outputs of the last one deleted, lets it be killed by SIGKILL at a moment of
 its own, and starts it again until it comes to its end; then the outputs must be those that are wanted: file -> SHA-256.
+It counts the steps of all runs, to show that they go on and do not begin anew.
 """
 
 import hashlib
@@ -17,8 +18,12 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from stages import train
+from stages.training import loop
+
+STEPS = Path(".git/steps-taken")  # where it is in nobody's way
 
 
 def main() -> None:
@@ -34,6 +39,7 @@ def main() -> None:
         if process == 0:
             if len(happened) < kills:
                 kill()
+            count_steps()
             sys.argv = ["train", arm]
             sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123  # for as long as it lives
             train.main()
@@ -47,7 +53,8 @@ def main() -> None:
         found = outputs(arm)
         assert found == wanted, {name for name in {*found, *wanted} if found.get(name) != wanted.get(name)}
         assert not Path(".unfinished").exists()
-    print(json.dumps({"kills": len(happened), "ends": ends, "moments": sorted(set(happened))}))
+    steps = STEPS.stat().st_size
+    print(json.dumps({"kills": len(happened), "ends": ends, "steps": steps, "moments": sorted(set(happened))}))
 
 
 def moments() -> Iterator[tuple[str, Callable[[], None]]]:
@@ -58,6 +65,19 @@ def moments() -> Iterator[tuple[str, Callable[[], None]]]:
             for number in (1, 2, 5, 9):
                 yield f"before {what} {number}", partial(kill_before, what, number)
                 yield "at a random time", partial(kill_after, chance.uniform(0.05, 3.0))
+
+
+def count_steps() -> None:
+    """Leave a mark in a file after every step of this process."""
+    real = loop.train_step
+
+    def step(*arguments: Any) -> Any:
+        found = real(*arguments)
+        with STEPS.open("a") as file:
+            file.write(".")
+        return found
+
+    loop.train_step = step
 
 
 def kill_before(what: str, number: int) -> None:

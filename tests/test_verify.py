@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+from stages.verify import clone_revision
 from tests.conftest import TINY, clone_project
+from tests.data.bad_images import picture
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +44,31 @@ def test_what_was_not_measured_by_the_committed_code_is_found_out(project):
     assert done.returncode == 1
     assert done.stdout.startswith("evaluation.json: test.differential.mean.accuracy: 0.999 committed, 0.")
     assert done.stderr.splitlines()[-1] == "error: the experiment came out differently"
+
+
+def test_ones_own_images_come_along_and_what_git_has_of_them_stays(tmp_path):
+    """Pictures of which Git has some; and a params.yaml with a key that is no longer known."""
+    photographs = tmp_path / "data/raw/photographs"
+    for label in range(2):
+        (photographs / f"class-{label}").mkdir(parents=True)
+        for number in range(20):
+            picture(100 * label + number).save(photographs / f"class-{label}" / f"{number}.png")
+    own = {"data.source": "folder", "data.path": "data/raw/photographs", "train.seeds": [1]}
+    project = clone_project(tmp_path, {**TINY, **own, "data.split": {"train": 0.5, "val": 0.25, "test": 0.25}})
+    project.run("git", "add", "--force", "data/raw/photographs/class-0/0.png")
+    project.run("git", "commit", "--quiet", "--message", "One of them")
+    clone = tmp_path / "clone"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        (photographs / "class-0/0.png").write_bytes(b"changed since")
+        params = (tmp_path / "params.yaml").read_text()
+        (tmp_path / "params.yaml").write_text(params.replace("\ndata:\n", "\ndata:\n  of_old: 1\n"))
+        project.run("git", "commit", "--quiet", "--message", "An older schema", "params.yaml")
+        clone_revision("HEAD", clone)
+    brought = clone / "data/raw/photographs"
+    assert {path.name for path in brought.glob("class-1/*")} == {f"{number}.png" for number in range(20)}
+    assert (brought / "class-1/7.png").samefile(photographs / "class-1/7.png")
+    assert (brought / "class-0/0.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_revision_that_is_none_is_refused(project):

@@ -44,6 +44,16 @@ def test_a_spread_that_is_small_by_chance_has_a_floor():
     assert verdict(changed("mean", "loss", to=0.5 + 1.1 * FLOOR)) == "different"
 
 
+def test_how_far_a_group_moved_is_held_to_its_own_small_scale():
+    committed = {"movement": {"baseline": {"mean": {"stem": 0.005}, "std": {"stem": 0.00001}}}}
+
+    def again(moved):
+        return {"movement": {"baseline": {"mean": {"stem": moved}, "std": {"stem": 0.00001}}}}
+
+    assert overall(compare_metrics(committed, again(0.0055))) == "within tolerance"
+    assert overall(compare_metrics(committed, again(0.0))) == "different"
+
+
 @pytest.mark.parametrize(("path", "to"), [(("images",), 61), (("learning_rates", "head"), 0.010001)])
 def test_what_is_not_measured_must_be_equal(path, to):
     assert verdict(changed(*path, to=to)) == "different"

@@ -4,6 +4,7 @@ import hashlib
 import os
 import pickle
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from stages.models.network import Network, build_network
 from stages.params import Model, Policy
 from stages.rates.policies import plan_policy
 from stages.signals import Interrupted, Signals
-from stages.training.unfinished import MARK, Keeper, fingerprint, state_file
+from stages.training import loop as loop_module
+from stages.training.unfinished import MARK, Keeper, _code, fingerprint, forget_all, state_file
 from tests.conftest import Malicious
 from tests.training.conftest import same_weights, train, with_knobs
 
@@ -36,6 +38,20 @@ POLICIES = {
 }
 
 
+@pytest.fixture
+def steps_taken(monkeypatch):
+    """Give a list that grows by one at every step that is really taken."""
+    taken, real = [], loop_module.train_step
+
+    def step(*arguments):
+        found = real(*arguments)
+        taken.append(1)
+        return found
+
+    monkeypatch.setattr(loop_module, "train_step", step)
+    return taken
+
+
 def stop_after(steps):
     """Give a function that sends SIGTERM to this process after so many steps of this run."""
     left = [steps]
@@ -51,11 +67,12 @@ def stop_after(steps):
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_training_that_is_stopped_again_and_again_comes_to_the_same_bits(
-    tmp_path, params, samples, policy, optimizer
+    tmp_path, params, samples, steps_taken, policy, optimizer
 ):
     """Nine steps in three epochs, stopped after each of them; the steps that an earlier run took are told too."""
     params = with_knobs(params, "optimizer", name=optimizer)
     undisturbed = train(params, samples, POLICIES[policy])
+    steps_taken.clear()
     path, stops = tmp_path / "state", 0
     for run in range(1, 20):
         signals = Signals()
@@ -70,6 +87,7 @@ def test_a_training_that_is_stopped_again_and_again_comes_to_the_same_bits(
             else:
                 break
     assert stops == 9
+    assert len(steps_taken) == 9  # none of them twice
     assert same(undisturbed, resumed)
 
 
@@ -119,7 +137,7 @@ def test_the_state_is_saved_every_so_many_minutes_within_an_epoch(tmp_path, para
     assert found == [False] + [True] * 8
 
 
-def test_steps_of_an_earlier_run_are_told_again(tmp_path, params, samples):
+def test_steps_of_an_earlier_run_are_told_again_and_not_taken_again(tmp_path, params, samples, steps_taken):
     signals = Signals()
     with signals.caught(), pytest.raises(Interrupted):
         train(
@@ -139,6 +157,7 @@ def test_steps_of_an_earlier_run_are_told_again(tmp_path, params, samples):
         on_step=lambda epoch, _: told.append(epoch),
     )
     assert told == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert len(steps_taken) == 9
 
 
 def damaged_by_a_flipped_bit(content):
@@ -217,7 +236,10 @@ def test_the_code_and_the_versions_are_in_the_fingerprint(params, monkeypatch):
     monkeypatch.undo()
     real = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: real(path) + b"#" * (path.name == "loop.py"))
+    assert named() == before  # the code that runs is the one that was imported
+    _code.cache_clear()
     assert named() != before
+    _code.cache_clear()
 
 
 def test_a_keeper_forgets_and_leaves_no_empty_folder(tmp_path, monkeypatch):
@@ -229,4 +251,18 @@ def test_a_keeper_forgets_and_leaves_no_empty_folder(tmp_path, monkeypatch):
     first.forget()
     assert len(list(Path(".unfinished").iterdir())) == 1
     second.forget()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_arm_that_is_finished_leaves_nothing_not_even_what_a_kill_left_half_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    state, other = (state_file(f"{arm}-seed-1", "0" * 64) for arm in ("baseline", "differential"))
+    for path in (state, other):
+        Keeper(path).save({"seed": 1})
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (state.parent / f".baseline-seed-1-older.state.{ended.pid}").touch()
+    forget_all("baseline")
+    assert list(Path(".unfinished").iterdir()) == [other]
+    forget_all("differential")
     assert list(tmp_path.iterdir()) == []
