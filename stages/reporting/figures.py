@@ -20,6 +20,7 @@ COLOUR = alt.Color(
 SHAPE = alt.Shape("arm:N", title=None, scale=alt.Scale(domain=list(ARMS)))
 PART_COLOURS = ["#009E73", "#CC79A7", "#E69F00"]
 SPELT_OUT = 20  # classes; beyond that a tile of the confusion matrix has no room for a figure
+FEWER_LABELS = alt.Axis(labelOverlap=True)  # where a hundred classes have no room for all of them
 PART_NAMES = {"train": "training", "val": "validation"}
 Chart: TypeAlias = Any  # one of altair's charts, which share no typed base
 alt.data_transformers.disable_max_rows()  # 100 classes have 10,000 pairs
@@ -142,7 +143,7 @@ def class_balance(counts: pd.DataFrame) -> Chart:
         .mark_bar()
         .encode(
             x=alt.X("images:Q"),
-            y=alt.Y("class:N", title=None, sort=classes),
+            y=alt.Y("class:N", title=None, sort=classes, axis=FEWER_LABELS),
             yOffset=alt.YOffset("part:N", sort=parts),
             color=alt.Color(
                 "part:N", title=None, scale=alt.Scale(domain=parts, range=PART_COLOURS), legend=alt.Legend(orient="top")
@@ -167,8 +168,8 @@ def confusion_matrix(predictions: pd.DataFrame, classes: list[str], arm: str) ->
     )
     shares = (counts / counts.groupby(level="actual").transform("sum")).rename("share").reset_index()
     base = alt.Chart(shares, title=arm).encode(
-        x=alt.X("predicted:N", sort=classes, axis=alt.Axis(labelAngle=-40)),
-        y=alt.Y("actual:N", sort=classes),
+        x=alt.X("predicted:N", sort=classes, axis=alt.Axis(labelAngle=-40, labelOverlap=True)),
+        y=alt.Y("actual:N", sort=classes, axis=FEWER_LABELS),
         tooltip=["actual", "predicted", alt.Tooltip("share:Q", format=".1%")],
     )
     tiles = base.mark_rect().encode(
