@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from stages.signals import Interrupted
+from stages.signals import Interrupted, end_with_dvc
 
 ADVICE = {
     errno.ENOSPC: ": free some room, then run it again",
@@ -29,6 +29,7 @@ def first_line(error: Exception) -> str:
 
 def run(story: Callable[[], None]) -> None:
     """Run a script's story; end with one line and a code that is not 0 where the user can mend what went wrong."""
+    end_with_dvc()
     try:
         story()
     except UserError as error:

@@ -163,7 +163,7 @@ def compare(labels: Labels, scores: Scores) -> dict[str, Any]:
         **{arm: over_replicates(figures[arm]) for arm in ARMS},
         "difference": over_replicates(difference(figures["baseline"], figures["differential"])),
         "interval": {
-            "accuracy": crossed_interval(right["differential"].astype(float) - right["baseline"]).as_dict(),
+            "accuracy": crossed_interval(right["differential"].astype(float) - right["baseline"]).within(1).as_dict(),
             "loss": crossed_interval(loss["differential"] - loss["baseline"]).as_dict(),
         },
         "mcnemar": {

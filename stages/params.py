@@ -47,6 +47,14 @@ def _one_group(pattern: str) -> str:
     return pattern
 
 
+def _some_or_none(alpha: float) -> float:
+    if 0 < alpha < SMALLEST_ALPHA:
+        raise ValueError(f"{alpha:g} is too small to draw with; set 0 for none, or {SMALLEST_ALPHA:g} at least")
+    return alpha
+
+
+SMALLEST_ALPHA = 0.001
+Alpha = Annotated[float, Field(ge=0, le=1000), AfterValidator(_some_or_none)]
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -255,19 +263,19 @@ class Schedule(Section):
 class Train(Section):
     """How long, how, and on what each replicate is trained."""
 
-    epochs: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
     # BatchNorm needs two images to speak of a variance.
     batch_size: Annotated[int, Field(ge=2)]
     accumulate: Annotated[int, Field(ge=1)]
     seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_without_repeats)]
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "float32", "bfloat16"]
-    threads: Annotated[int, Field(ge=1)]
+    threads: Annotated[int, Field(ge=1, le=1024)]
     augment: Annotated[list[Augmentation], AfterValidator(_without_repeats)]
     crop_area: Fraction
     color_strength: Fraction
-    mixup: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    cutmix: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    mixup: Alpha
+    cutmix: Alpha
     batchnorm: Literal["update", "freeze"]
     frozen_batchnorm: Literal["freeze", "update"]
     on_divergence: Literal["stop", "record"]

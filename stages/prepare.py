@@ -21,7 +21,7 @@ from stages.data.decoding import Job, decode_all
 from stages.data.image_set import ImageSet
 from stages.data.likeness import near_duplicates, same_pixels
 from stages.data.sources import load_source
-from stages.data.splits import UNUSED, class_balance, empty_classes, few_samples, groups_in_two_parts, split_samples
+from stages.data.splits import UNUSED, class_balance, few_samples, groups_in_two_parts, parts_too_small, split_samples
 from stages.data.store import PREPARED, make_array, open_prepared, write_samples
 from stages.errors import UserError, run
 from stages.files import whole_directory, write_csv, write_json, write_text
@@ -114,9 +114,9 @@ def check_and_decode(data: Data, folder: Path | None) -> Outcome:
 
     Args:
         data: the section of params.yaml.
-        folder: where the array is written, or None for nowhere.
+        folder: where the array is written; None writes and downloads nothing.
     """
-    source = load_source(data)
+    source = load_source(data, may_download=folder is not None)
     parts = split_samples(source.samples, data)
     rows = list(parts.index[parts != UNUSED])
     samples = source.samples.loc[rows].reset_index(drop=True)
@@ -144,7 +144,7 @@ def check_and_decode(data: Data, folder: Path | None) -> Outcome:
         *few_samples(balance),
     ]
     findings = list(dict.fromkeys(findings))  # a table may list a file twice
-    problems = [*stopping(findings, data), *empty_classes(balance)]
+    problems = [*stopping(findings, data), *parts_too_small(balance)]
     return Outcome(samples, source, balance, findings, problems)
 
 

@@ -136,7 +136,10 @@ def main() -> None:
                 + ", ".join(f"{counts[part]['images']} {part}" for part in ("train", "val", "test")),
                 **provenance(),
             },
-            params=pd.json_normalize(load_params().model_dump(exclude={"review"})).iloc[0].to_dict(),
+            params={
+                key: without_folders(value)
+                for key, value in pd.json_normalize(load_params().model_dump(exclude={"review"})).iloc[0].items()
+            },
             script=Markup(
                 vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
             ),
@@ -163,6 +166,12 @@ def section(title: str, words: str, charts: list[Chart]) -> Section:
             for chart in charts
         ],
     )
+
+
+def without_folders(value: object) -> object:
+    """Give a value of params.yaml; of an absolute path the last name, for the page goes to others."""
+    is_path = isinstance(value, str) and Path(value).is_absolute()
+    return f"…/{Path(str(value)).name}" if is_path else value
 
 
 def _title(chart: Chart) -> str:

@@ -1,9 +1,28 @@
 """Ctrl-C and SIGTERM, the notice of a machine that is about to be taken away: what must be whole is finished first."""
 
+import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+
+def end_with_dvc() -> None:
+    """End this process as SIGTERM does when the `dvc` that started it has been killed.
+
+    Otherwise it would go on, and overwrite what a later run has made.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if "DVC_STAGE" in os.environ:  # which DVC sets
+        threading.Thread(target=watch, daemon=True).start()
 
 
 class Interrupted(BaseException):  # it is no error, and no `except Exception` may stop it

@@ -11,7 +11,8 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,12 @@ from ruamel.yaml import YAML
 
 from stages.errors import UserError, run
 from stages.evaluation.reproduction import Figure, compare_metrics, overall
-from stages.files import read_json
+from stages.files import read_json, remove_leftovers
 
 # .json under metrics/; review.json repeats figures of the others
 COMPARED = ("prepare", "baseline", "differential", "evaluation")
 SHOWN = 30  # figures that are not identical, in the table
-WORKPLACE = Path(".dvc/tmp")  # on the disk of the images, which are then linked and not copied
+WORKPLACE = Path(".dvc/tmp/verify")  # on the disk of the images, which are then linked and not copied
 
 
 def main() -> None:
@@ -37,9 +38,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     options = parser.parse_args()
 
-    WORKPLACE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="verify-", dir=WORKPLACE) as folder:
-        clone = clone_revision(options.revision, Path(folder) / "clone")
+    with workplace() as folder:
+        clone = clone_revision(options.revision, folder / "clone")
         committed = read_metrics(clone)
         checkpoints = files_of(clone / "dvc.lock", "models/")
         reproduce(clone)
@@ -58,6 +58,19 @@ def main() -> None:
         raise UserError("the experiment came out differently")
 
 
+@contextmanager
+def workplace() -> Iterator[Path]:
+    """Give an empty folder, and remove it at the end; where this process is killed, its next run does."""
+    WORKPLACE.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(WORKPLACE)
+    folder = WORKPLACE.with_name(f".{WORKPLACE.name}.{os.getpid()}")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def clone_revision(revision: str, folder: Path) -> Path:
     """Clone this repository at a revision, and put beside what Git has of the user's own images what it has not.
 
@@ -69,20 +82,29 @@ def clone_revision(revision: str, folder: Path) -> Path:
         raise UserError(f"Git knows no revision {revision}")
     _git("clone", "--quiet", "--no-checkout", ".", str(folder))
     _git("-C", str(folder), "checkout", "--quiet", "--detach", found.stdout.strip())
-    # Of this file alone, for an older revision has another schema.
-    images = Path(YAML(typ="safe", pure=True).load(folder / "params.yaml")["data"].get("path", "data/raw"))
-    if not images.is_absolute() and images.is_dir():
-        shutil.copytree(images, folder / images, symlinks=True, dirs_exist_ok=True, copy_function=_link)
+    yaml = YAML()
+    params = yaml.load(folder / "params.yaml")  # without our schema, for an older revision has another
+    images = Path(params["data"].get("path", "data/raw"))
+    if os.path.normpath(images).startswith(".."):  # from the clone it would lead elsewhere
+        params["data"]["path"] = os.path.realpath(images)
+        yaml.dump(params, folder / "params.yaml")
+    elif not images.is_absolute() and images.is_dir():
+        bring(images, folder / images)
     return folder
 
 
-def _link(source: str, target: str) -> None:
-    """Give a file a second name, or a copy where that must be on another disk; what Git has stays."""
-    if not os.path.lexists(target):
-        try:
-            os.link(source, target)
-        except OSError:
-            shutil.copy2(source, target)
+def bring(images: Path, to: Path) -> None:
+    """Give every file of a folder a second name in another, or a copy on another disk; what is there stays."""
+    for found, folders, names in os.walk(images):
+        source, target = Path(found), to / Path(found).relative_to(images)
+        target.mkdir(parents=True, exist_ok=True)
+        for name in (*names, *(folder for folder in folders if (source / folder).is_symlink())):
+            if os.path.lexists(target / name):
+                continue
+            try:
+                os.link(source / name, target / name, follow_symlinks=False)
+            except OSError:
+                shutil.copy2(source / name, target / name, follow_symlinks=False)
 
 
 def reproduce(clone: Path) -> None:

@@ -124,6 +124,28 @@ def test_ctrl_c_under_dvc_leaves_a_state_that_the_next_repro_takes_up(project):
     assert results(project) == before
 
 
+def test_a_training_whose_dvc_was_killed_saves_and_ends(project):
+    """Else it would go on by itself, and overwrite what a later run has made."""
+    before = results(project)
+    running = start(project, "dvc", "repro", "--force", "--no-run-cache", "train_baseline")
+    wait_for_state(project)
+    running.kill()
+    running.communicate()
+    for _ in range(300):
+        try:
+            os.killpg(running.pid, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.1)
+    else:
+        os.killpg(running.pid, signal.SIGKILL)
+        pytest.fail("half a minute later it still trains")
+    assert list(project.folder.glob(".unfinished/baseline-*.state"))
+    done = project.run("dvc", "repro", "--force", "--no-run-cache", "train_baseline")
+    assert "baseline, seed 1: goes on in epoch " in done.stdout or "baseline, seed 1: was trained before" in done.stdout
+    assert results(project) == before
+
+
 def test_a_second_run_in_the_same_workspace_is_told_that_it_is_one(project):
     running = start(project, "dvc", "repro", "--force", "--no-run-cache", "train_baseline")
     wait_for_state(project)

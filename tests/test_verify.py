@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
+from stages.params import load_params
 from stages.verify import clone_revision
-from tests.conftest import TINY, clone_project
+from tests.conftest import TINY, clone_project, set_params
 from tests.data.bad_images import picture
 
 
@@ -69,6 +70,25 @@ def test_ones_own_images_come_along_and_what_git_has_of_them_stays(tmp_path):
     assert {path.name for path in brought.glob("class-1/*")} == {f"{number}.png" for number in range(20)}
     assert (brought / "class-1/7.png").samefile(photographs / "class-1/7.png")
     assert (brought / "class-0/0.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_path_that_leads_out_of_the_repository_is_followed_from_there_and_links_in_it_stay_links(tmp_path):
+    (tmp_path / "repository/imgs").mkdir(parents=True)
+    (tmp_path / "keep").mkdir()
+    (tmp_path / "repository/imgs/link.jpg").symlink_to("0.jpg")
+    project = clone_project(tmp_path / "repository", {**TINY, "data.path": "../keep"})
+    clones = [tmp_path / "repository/.dvc/tmp" / name for name in "ab"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project.folder)
+        clone_revision("HEAD", clones[0])
+        set_params(project.folder, {"data.path": "imgs"})
+        project.run("git", "add", "--all")
+        project.run("git", "commit", "--quiet", "--message", "With a link that Git has")
+        clone_revision("HEAD", clones[1])
+    assert load_params(clones[0] / "params.yaml").data.path == str(tmp_path / "keep")
+    assert (clones[1] / "imgs/link.jpg").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["keep", "repository"]
+    assert {path.name for path in (project.folder / ".dvc/tmp").iterdir() if path.name != "btime"} <= {"a", "b"}
 
 
 def test_a_revision_that_is_none_is_refused(project):

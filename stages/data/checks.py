@@ -30,6 +30,7 @@ class Check:
 
 CHECKS = {
     "outside": Check("refused", "the path or the symbolic link leaves data.path"),
+    "not_utf8": Check("refused", "the name is not UTF-8, which DVC cannot take"),
     "unknown_split": Check("refused", "the table's split is not train, val or test"),
     "missing": Check("skipped", "there is no such file"),
     "empty": Check("skipped", "the file has no bytes"),
@@ -45,6 +46,7 @@ CHECKS = {
     "linked_folder": Check("left out", "a symbolic link to a folder"),
     "near_duplicate": Check("warned", "almost the same as an image in another part"),
     "duplicate": Check("warned", "the same pixels again in the same part"),
+    "no_group": Check("warned", "data.group_pattern finds no group in its path, so it stands alone"),
     "few_samples": Check("warned", "a class with few images in a part"),
     "wrong_extension": Check("noted", "the name says another format than the content"),
     "animated": Check("noted", "more than one frame; the first is used"),

@@ -20,6 +20,7 @@ PART_NAMES: dict[str, Part] = {
     "val": "val", "valid": "val", "validation": "val",
     "test": "test",
 }  # fmt: skip
+COLUMNS = ("path", "label", "split", "group")  # of a table
 HOUSEKEEPING = {".gitignore", ".gitkeep", ".dvcignore"}  # of Git and DVC, which nobody takes for images
 
 
@@ -45,7 +46,11 @@ def load_folder(data: Data) -> ImageSet:
         dtype=object,  # text with bytes that are no UTF-8, as file names may have, fits no other
     )
     if data.group_pattern:
-        table["group"] = table["path"].str.extract(data.group_pattern, expand=False).fillna("")
+        found = table["path"].str.extract(data.group_pattern, expand=False)
+        if found.isna().all():
+            raise UserError(f"data.group_pattern: {data.group_pattern} finds no group in any path below {root}")
+        findings += [Finding("no_group", printable(path)) for path in table["path"][found.isna()]]
+        table["group"] = found.fillna("")
     classes = _folders(root) if depth == 1 else [name for part in _folders(root) for name in _folders(root / part)]
     return _image_set(root, table, set(classes), findings)
 
@@ -53,8 +58,10 @@ def load_folder(data: Data) -> ImageSet:
 def load_table(data: Data) -> ImageSet:
     """Find images by a table with the columns `path` and `label`, and if need be `split` and `group`.
 
+    Paths are relative to the table.
+
     Raises:
-        UserError: the table is missing, cannot be read, or lacks a column.
+        UserError: the table is missing, lies elsewhere, cannot be read, or lacks a column.
     """
     root = _root(data)
     source = root / str(data.table)
@@ -62,23 +69,31 @@ def load_table(data: Data) -> ImageSet:
     reader = readers.get(source.suffix.lower())
     if reader is None:
         raise UserError(f"data.table: {data.table} should end in {' or '.join(readers)}")
+    inside = _inside(root)
+    if not inside(str(data.table)):
+        raise UserError(f"data.table: {data.table} leaves {root}, which DVC watches; put it there")
     try:
         read = reader(source)
     except FileNotFoundError:
         raise UserError(f"data.table: {source} is missing") from None
     except Exception as error:  # the readers raise many kinds at damaged files
         raise UserError(f"data.table: {source} cannot be read as a table: {first_line(error)}") from None
+    for column in map(str, read):
+        meant = column.strip().lower()
+        if meant in COLUMNS and column != meant:
+            raise UserError(f"data.table: {source} has a column {column!r}; call it {meant}")
     lacking = {"path", "label"} - set(read)
     if lacking:
         raise UserError(
             f"data.table: {source} lacks the column {' and '.join(sorted(lacking))}; it has {', '.join(map(str, read))}"
         )
-    table = pd.DataFrame({name: _as_text(read[name]) if name in read else "" for name in ("path", "label")})
-    for name in ("split", "group"):
-        table[name] = _as_text(read[name]) if name in read else ""
+    nothing = pd.Series("", index=read.index, dtype=object)
+    table = pd.DataFrame({name: _as_text(read[name]) if name in read else nothing for name in COLUMNS}, dtype=object)
+    beside = os.path.dirname(str(data.table))  # noqa: PTH120  # as text, for paths with bytes that are no UTF-8
+    if beside:
+        table["path"] = [f"{beside}/{path}" if path and path[0] != "/" else path for path in table["path"]]
 
     findings = []
-    inside = _inside(root)
     kept = pd.Series(True, index=table.index)
     for row, path in enumerate(table["path"]):
         if not inside(path):
@@ -111,7 +126,11 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 def _image_set(root: Path, table: pd.DataFrame, labels: set[str], findings: list[Finding]) -> ImageSet:
     """Give the images of a table with `path`, `label`, `split` and `group`, less those that have no label."""
     names = [printable(_below(root, path)) for path in table["path"]]
-    findings += [Finding("not_ascii", name) for name in names if not name.isascii() or "\\" in name]
+    for name, path in zip(names, table["path"], strict=True):
+        if not _is_utf8(path):
+            findings.append(Finding("not_utf8", name))
+        elif not name.isascii() or "\\" in name:
+            findings.append(Finding("not_ascii", name))
     unlabelled = table["label"] == ""
     findings += [Finding("no_label", names[row]) for row in table.index[unlabelled]]
     classes = sorted(labels - {""}, key=_by_number_or_name)
@@ -124,10 +143,10 @@ def _image_set(root: Path, table: pd.DataFrame, labels: set[str], findings: list
         channels=3,
         samples=sample_table(
             image=[names[row] for row in kept.index],
-            label=kept["label"].map(label_of).astype(int),
-            group=kept["group"].map(printable),
-            split=kept["split"],
-        ).reset_index(drop=True),
+            label=[label_of[label] for label in kept["label"]],
+            group=[printable(group) for group in kept["group"]],
+            split=list(kept["split"]),
+        ),
         images=Files(root, tuple(kept["path"])),
         findings=findings,
     )
@@ -139,6 +158,14 @@ def _below(root: Path, path: str) -> str:
     if not given.is_absolute():
         return path
     return str(Path(os.path.relpath(os.path.realpath(given.parent), os.path.realpath(root))) / given.name)
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def printable(text: str) -> str:
@@ -222,7 +249,7 @@ def _inside(root: Path) -> Callable[[str], bool]:
 
 
 def _as_text(column: "pd.Series[Any]") -> "pd.Series[str]":
-    """Give the cells as text; a missing one is empty, and 1.0 is 1, for a hole turns integers into floats."""
+    """Give the cells as text; a missing one is empty, and 1.0 is 1, for a hole turns integers into fractions."""
     if not all(map(pd.api.types.is_scalar, column)):
         raise UserError(f"data.table: the column {column.name} holds lists; it should hold one value in each row")
     cells = ["" if pd.isna(cell) else str(_whole(cell)).strip() for cell in column]
@@ -230,6 +257,8 @@ def _as_text(column: "pd.Series[Any]") -> "pd.Series[str]":
 
 
 def _whole(cell: Any) -> Any:
+    if isinstance(cell, bytes):
+        return cell.decode(errors="backslashreplace")
     is_number = isinstance(cell, numbers.Real) and not isinstance(cell, bool)
     return int(cell) if is_number and float(cell).is_integer() else cell
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -13,13 +14,13 @@ from stages.errors import UserError
 from stages.params import Data
 
 
-def load_source(data: Data) -> ImageSet:
+def load_source(data: Data, may_download: bool = True) -> ImageSet:
     """Find the images that `data.source` names.
 
     Raises:
         UserError: there are none, or what carries them is missing.
     """
-    found = SOURCES[data.source](data)
+    found = (SOURCES if may_download else AT_HAND)[data.source](data)
     return found if data.colour == "auto" else found.in_channels(1 if data.colour == "grey" else 3)
 
 
@@ -64,10 +65,12 @@ def _fake(data: Data) -> ImageSet:
     )
 
 
-SOURCES: dict[str, Callable[[Data], ImageSet]] = {
+Loader = Callable[[Data], ImageSet]
+SOURCES: dict[str, Loader] = {
     "elpv": _elpv,
     "fake": _fake,
     "folder": load_folder,
     "table": load_table,
     "torchvision": load_torchvision,
 }
+AT_HAND: dict[str, Loader] = {**SOURCES, "torchvision": partial(load_torchvision, may_download=False)}

@@ -9,6 +9,7 @@ from stages.data.checks import TOLD, Finding
 from stages.params import PARTS, Cap, Data
 
 UNUSED = ""
+FEWEST_COMPARED = 4  # validation images; of fewer, their similarity cannot be estimated
 FEW = 10  # images of a class in a part; below that, a figure of that class says little
 
 
@@ -143,15 +144,23 @@ def few_samples(balance: pd.DataFrame) -> list[Finding]:
     ]
 
 
-def empty_classes(balance: pd.DataFrame) -> list[str]:
-    """Say which class is missing from which part, and what to do, in a line; or nothing."""
+def parts_too_small(balance: pd.DataFrame) -> list[str]:
+    """Say which class is missing from which part, or that validation is too small, and what to do, in a line."""
     if not balance["images"].any():
         return ["data.path: no image is left to use"]
     none = balance[balance["images"] == 0]
     empty = [f"{part} has no image of {name}" for part, name in zip(none["part"], none["class"], strict=True)]
-    more = f"; and {len(empty) - TOLD:,} more" if len(empty) > TOLD else ""
-    advice = "add images of that class, or raise that fraction where the source does not give the parts"
-    return [f"data.split: {'; '.join(empty[:TOLD])}{more}: {advice}"] if empty else []
+    if empty:
+        more = f"; and {len(empty) - TOLD:,} more" if len(empty) > TOLD else ""
+        advice = (
+            "add images of that class, or change what decides the parts: data.split, data.split_by, data.cap, the "
+            "groups, or the source"
+        )
+        return [f"data: {'; '.join(empty[:TOLD])}{more}: {advice}"]
+    in_val = int(balance.loc[balance["part"] == "val", "images"].sum())
+    if in_val < FEWEST_COMPARED:
+        return [f"data: val has {in_val} images, and needs {FEWEST_COMPARED} to compare features on: add some"]
+    return []
 
 
 def class_balance(samples: pd.DataFrame, classes: list[str]) -> pd.DataFrame:

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -64,7 +66,8 @@ def make_array(folder: Path, shape: tuple[int, int, int, int]) -> Path:
         shape: (images, size, size, channels).
     """
     path = folder / IMAGES
-    np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    with _named(path):
+        np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     return path
 
 
@@ -78,12 +81,18 @@ def write_images(path: Path, first: int, pixels: npt.NDArray[np.uint8]) -> None:
         first: the place of the first of them.
         pixels: uint8 (images, size, size, channels), contiguous.
     """
+    with _named(path), path.open("r+b") as file:
+        np.lib.format.read_magic(file)
+        np.lib.format.read_array_header_1_0(file)
+        file.seek(first * pixels[0].nbytes, os.SEEK_CUR)
+        file.write(pixels.data)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Have an error name the file, which writing alone does not."""
     try:
-        with path.open("r+b") as file:
-            np.lib.format.read_magic(file)
-            np.lib.format.read_array_header_1_0(file)
-            file.seek(first * pixels[0].nbytes, os.SEEK_CUR)
-            file.write(pixels.data)
+        yield
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path.relative_to(path.parent.parent))) from None
 

@@ -1,13 +1,15 @@
 """The classification sets of torchvision.datasets, by name, with the parts that each comes in."""
 
 import difflib
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from stages.data.image_set import ImageSet, Rendered, sample_table
+from stages.data.images import BadImageError, told_as_bad_images
 from stages.errors import UserError, first_line
 from stages.params import Data
 
@@ -37,7 +39,7 @@ SETS: dict[str, Parts] = {
 LABELS = ("targets", "labels", "_labels", "y")
 
 
-def load_torchvision(data: Data) -> ImageSet:
+def load_torchvision(data: Data, may_download: bool = True) -> ImageSet:
     """Find a set of torchvision in `data.path`, or download it there.
 
     Torchvision checks what it downloads against fixed checksums before it unpacks anything.
@@ -53,7 +55,7 @@ def load_torchvision(data: Data) -> ImageSet:
         advice = f"did you mean {meant[0]}?" if meant else f"known are {', '.join(sorted(SETS))}"
         raise UserError(f"data.dataset: torchvision has no classification set {name}; {advice}")
     kind = getattr(torchvision.datasets, name)
-    parts = {part: _open(kind, Path(data.path), how, name) for part, how in SETS[name].items()}
+    parts = {part: _open(kind, Path(data.path), how, name, may_download) for part, how in SETS[name].items()}
 
     datasets = list(parts.values())
     samples = pd.concat(
@@ -66,7 +68,7 @@ def load_torchvision(data: Data) -> ImageSet:
     ).reset_index(drop=True)
     return ImageSet(
         classes=_classes(datasets[0], int(samples["label"].max()) + 1),
-        channels=1 if datasets[0][0][0].mode == "L" else 3,
+        channels=_channels(datasets[0]),
         samples=samples,
         images=Rendered(
             datasets, tuple((part, row) for part, dataset in enumerate(datasets) for row in range(len(dataset)))
@@ -74,14 +76,16 @@ def load_torchvision(data: Data) -> ImageSet:
     )
 
 
-def _open(kind: "type[VisionDataset]", root: Path, how: dict[str, Any], name: str) -> Any:
-    """Open a part of a set, downloaded if it must be and can be."""
+def _open(kind: "type[VisionDataset]", root: Path, how: dict[str, Any], name: str, may_download: bool) -> Any:
+    """Open a part of a set, downloaded if it must be, may be, and can be."""
     try:
         return kind(root, **how)
     except (RuntimeError, OSError):
         pass  # it is not there yet
     except (ImportError, ValueError) as error:
         raise UserError(f"data.dataset: {name}: {first_line(error)}") from None
+    if not may_download:
+        raise UserError(f"data.dataset: {name} is not in {root}; `dvc repro prepare` would download it")
     try:
         return kind(root, **how, download=True)
     except Exception as error:  # of the network, of archives, of checksums
@@ -89,6 +93,14 @@ def _open(kind: "type[VisionDataset]", root: Path, how: dict[str, Any], name: st
             f"data.dataset: {name} is not in {root} and could not be downloaded ({first_line(error)}): "
             f"put it there as torchvision keeps it"
         ) from None
+
+
+def _channels(dataset: Any) -> Literal[1, 3]:
+    """Give the channels of the first image that can be read."""
+    for row in range(len(dataset)):
+        with suppress(BadImageError), told_as_bad_images():
+            return 1 if dataset[row][0].mode == "L" else 3
+    return 3
 
 
 def _labels(dataset: Any) -> list[int]:

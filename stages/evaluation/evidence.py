@@ -5,7 +5,7 @@ read the same cases: which seeds were drawn and which samples were drawn are two
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -36,6 +36,12 @@ class Interval:
     low: float | None
     high: float | None
     smallest_shown: float | None
+
+    def within(self, most: float) -> "Interval":
+        """Give the interval without what no difference can reach, from -most to most."""
+        if self.low is None or self.high is None:
+            return self
+        return replace(self, low=max(self.low, -most), high=min(self.high, most))
 
     def as_dict(self) -> dict[str, Any]:
         """Give it for JSON."""

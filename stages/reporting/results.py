@@ -63,11 +63,13 @@ def verdict(results: Results) -> str:
         return f"{says}: {measured}, of one seed, which says nothing of the chance between seeds.{left_out(results)}"
     if found["low"] is None:
         return f"{says}: {measured} everywhere, which leaves no chance to reckon with.{left_out(results)}"
-    return (
-        f"{says}: {measured} (95 % interval {interval(found, 100)}); a true difference of "
-        f"{100 * found['smallest_shown']:.1f} points would have been shown about four times in five."
-        f"{left_out(results)}"
+    smallest = found["smallest_shown"]
+    shown = (
+        f"a true difference of {100 * smallest:.1f} points would have been shown about four times in five"
+        if smallest <= 1
+        else "so few images and seeds would show no difference, however large"
     )
+    return f"{says}: {measured} (95 % interval {interval(found, 100)}); {shown}.{left_out(results)}"
 
 
 def goal_sentence(results: Results) -> str:

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 
 from stages.data.batches import Samples, batch_sizes
+from stages.errors import UserError
 from stages.models.compute import Compute
 from stages.models.network import Classifier, Network
 from stages.params import Params, Part, Train
@@ -20,7 +21,7 @@ from stages.training.divergence import Divergence, grown_most, weight_norms
 from stages.training.features import head_on_features
 from stages.training.loop import DivergedError, Score, Tally, measure, train_epoch
 from stages.training.progress import Epoch, Progress, as_state, progress_of, restore_generators, tell_steps
-from stages.training.unfinished import Keeper
+from stages.training.unfinished import Keeper, State
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,12 @@ class Training:
         self.entries = parameter_groups(self.params.optimizer, self.module, self.network.groups, self.plan)
 
         saved = self.keeper.load(self.compute.device)
+        try:
+            self._take_up(saved)
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+            raise UserError(f"{self.keeper.path} holds no state of this replicate: remove it") from None
+
+    def _take_up(self, saved: State | None) -> None:
         held = saved["groups"] if saved else learning(self.plan, epoch=1)
         self.optimizer = build_optimizer(self.params.optimizer, self.entries, held)
         self.progress = progress_of(saved) if saved else Progress([], Tally.of_nothing(self.compute.device))

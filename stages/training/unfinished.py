@@ -86,14 +86,14 @@ class Keeper:
             path: of the state; None keeps nothing.
             every_minutes: within an epoch.
         """
-        self._path, self._every = path, 60 * every_minutes
+        self.path, self._every = path, 60 * every_minutes
         self._saved = time.monotonic()
 
     def load(self, device: torch.device) -> State | None:
         """Give the state that an earlier run left, or None; what is damaged is set aside with a warning."""
-        if self._path is None or not self._path.exists():
+        if self.path is None or not self.path.exists():
             return None
-        content = self._path.read_bytes()
+        content = self.path.read_bytes()
         digest, state = content[: len(MARK) + DIGEST], content[len(MARK) + DIGEST :]
         if digest == MARK + hashlib.sha256(state).digest():
             try:
@@ -103,25 +103,25 @@ class Keeper:
                 pass
             else:
                 return loaded
-        aside = self._path.with_suffix(".damaged")
-        self._path.replace(aside)
-        print(f"warning: {self._path} is damaged; it was set aside as {aside}, and the replicate begins anew")
+        aside = self.path.with_suffix(".damaged")
+        self.path.replace(aside)
+        print(f"warning: {self.path} is damaged; it was set aside as {aside}, and the replicate begins anew")
         return None
 
     def save(self, state: State) -> None:
         """Write a state in the place of the one before."""
-        if self._path is None:
+        if self.path is None:
             return
         content = io.BytesIO()
         torch.save(state, content)
         digest = hashlib.sha256(content.getvalue()).digest()
-        write_bytes(self._path, MARK + digest + content.getvalue(), synced=True)
+        write_bytes(self.path, MARK + digest + content.getvalue(), synced=True)
         self._saved = time.monotonic()
 
     def forget(self) -> None:
         """Remove the state."""
-        if self._path:
-            _remove(self._path)
+        if self.path:
+            _remove(self.path)
 
     @property
     def due_within_epoch(self) -> bool:

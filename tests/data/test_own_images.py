@@ -125,6 +125,21 @@ def test_groups_are_named_by_the_brackets_of_a_pattern(root, folder):
     }
 
 
+def test_a_pattern_that_finds_no_group_is_refused_and_one_that_finds_some_names_the_rest(root, folder):
+    with pytest.raises(UserError, match=r"data.group_pattern: \(zzz\) finds no group in any path below"):
+        folder(group_pattern="(zzz)")
+    save(root / "cats" / "patient7_a.png")
+    assert ("no_group", "dogs/1.png") in found(folder(group_pattern=r"(patient\d+)_"))
+
+
+def test_a_class_whose_name_is_not_utf8_is_refused_by_name(root, folder):
+    """DVC cannot take it, and says less."""
+    odd = Path(os.fsdecode(bytes(root) + b"/b\xff"))
+    odd.mkdir()
+    (odd / "1.png").write_bytes((root / "cats/1.png").read_bytes())
+    assert found(folder()) == [("not_utf8", r"b\udcff/1.png")]
+
+
 def test_names_are_told_in_ways_that_every_terminal_and_table_can_bear(root, folder):
     save(root / "cats" / "två.png")
     save(root / "cats" / "new\nline\x1b[31m.png")
@@ -187,6 +202,34 @@ def test_a_table_says_label_part_and_group(table, name):
         assert image.size == IMAGE.size
 
 
+def test_paths_are_relative_to_the_table(root, data):
+    (root / "lists").mkdir()
+    pd.DataFrame([{"path": "../cats/1.png", "label": "cat"}, {"path": f"{root}/dogs/1.png", "label": "dog"}]).to_csv(
+        root / "lists/labels.csv", index=False
+    )
+    data = data.model_copy(update={"source": "table", "path": str(root), "table": "lists/labels.csv"})
+    source = load_table(data)
+    assert source.findings == []
+    for row in range(2):
+        with source.images.open(row, 100) as image:
+            assert image.size == IMAGE.size
+
+
+@pytest.mark.parametrize("place", ["../labels.csv", "absolute", "link.csv"])
+def test_a_table_outside_the_root_is_refused_for_dvc_does_not_watch_it(root, data, tmp_path, place):
+    pd.DataFrame(ROWS).to_csv(tmp_path / "labels.csv", index=False)
+    (root / "link.csv").symlink_to(tmp_path / "labels.csv")
+    name = str(tmp_path / "labels.csv") if place == "absolute" else place
+    with pytest.raises(UserError, match=r"data.table: .*labels.csv|link.csv leaves .*; put it there"):
+        load_table(data.model_copy(update={"source": "table", "path": str(root), "table": name}))
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("Split", "split"), (" group", "group"), ("PATH", "path")])
+def test_a_column_that_is_almost_called_right_is_not_passed_over(table, wrong, right):
+    with pytest.raises(UserError, match=f"has a column '{wrong}'; call it {right}"):
+        table(pd.DataFrame(ROWS).rename(columns={right: wrong}))
+
+
 def test_path_and_label_are_enough(table):
     source = table([{"path": row["path"], "label": row["label"]} for row in ROWS])
     assert set(source.samples["split"]) == set(source.samples["group"]) == {""}
@@ -207,6 +250,11 @@ def test_a_missing_label_is_found_and_the_others_stay_as_they_are(table, name, c
     source = table(rows, name)
     assert found(source) == [("no_label", "cats/2.png")]
     assert source.classes == classes
+
+
+def test_text_that_a_parquet_holds_as_bytes_is_text(table):
+    rows = [{**row, "label": row["label"].encode()} for row in ROWS]
+    assert table(rows, "labels.parquet").classes == ["cat", "dog"]
 
 
 @pytest.mark.parametrize("kind", ["category", "string", "object"])

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from stages.data.splits import (
     UNUSED,
     class_balance,
-    empty_classes,
     few_samples,
     groups_in_two_parts,
+    parts_too_small,
     split_samples,
 )
 from stages.params import PARTS, Cap, Split, load_params
@@ -207,18 +207,24 @@ def with_parts(labels, parts, group=""):
 
 def test_classes_that_a_part_lacks_are_named_with_what_to_do():
     samples = with_parts([0, 0, 0, 1, 1], ["train", "val", "test", "train", "val"])
-    (problem,) = empty_classes(class_balance(samples, ["good", "bad"]))
+    (problem,) = parts_too_small(class_balance(samples, ["good", "bad"]))
     assert problem == (
-        "data.split: test has no image of bad: add images of that class, or raise that fraction where the source does "
-        "not give the parts"
+        "data: test has no image of bad: add images of that class, or change what decides the parts: data.split, "
+        "data.split_by, data.cap, the groups, or the source"
     )
-    whole = with_parts([0, 1] * 3, ["train", "train", "val", "val", "test", "test"])
-    assert empty_classes(class_balance(whole, ["a", "b"])) == []
+    whole = with_parts([0, 1] * 4, ["train", "train", "val", "val", "val", "val", "test", "test"])
+    assert parts_too_small(class_balance(whole, ["a", "b"])) == []
+
+
+def test_a_validation_part_on_which_no_features_can_be_compared_is_refused():
+    three = with_parts([0, 1] * 3 + [0], ["train", "train", "val", "val", "test", "test", "val"])
+    (problem,) = parts_too_small(class_balance(three, ["a", "b"]))
+    assert problem == "data: val has 3 images, and needs 4 to compare features on: add some"
 
 
 def test_where_no_image_is_left_that_is_said():
     none = class_balance(with_parts([], []), ["good", "bad"])
-    assert empty_classes(none) == ["data.path: no image is left to use"]
+    assert parts_too_small(none) == ["data.path: no image is left to use"]
 
 
 def test_classes_with_few_images_are_counted():

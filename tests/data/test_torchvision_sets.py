@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from stages.data.images import BadImageError
 from stages.data.torchvision_sets import SETS, _labels, load_torchvision
 from stages.errors import UserError
 from stages.libraries import torchvision
@@ -21,8 +22,8 @@ FASHION = torchvision.datasets.FashionMNIST
 
 @pytest.fixture
 def load(tmp_path, data):
-    return lambda name: load_torchvision(
-        data.model_copy(update={"source": "torchvision", "path": str(tmp_path), "dataset": name})
+    return lambda name, **how: load_torchvision(
+        data.model_copy(update={"source": "torchvision", "path": str(tmp_path), "dataset": name}), **how
     )
 
 
@@ -89,6 +90,12 @@ def test_a_set_that_is_not_there_is_downloaded(mirror, load, tmp_path):
     assert (tmp_path / "FashionMNIST/raw/train-images-idx3-ubyte").exists()
 
 
+def test_a_rehearsal_downloads_nothing(mirror, load, tmp_path):
+    with pytest.raises(UserError, match=r"FashionMNIST is not in .*; `dvc repro prepare` would download it"):
+        load("FashionMNIST", may_download=False)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_download_with_another_checksum_is_refused(mirror, load):
     (mirror / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(b"something else"))
     with pytest.raises(UserError, match="could not be downloaded"):
@@ -121,6 +128,19 @@ def test_a_set_of_files_in_trainval_and_test(tmp_path, load):
         [1, "test"],
     ]
     assert source.channels == 3
+
+
+def test_a_first_image_that_is_bad_is_one_of_many(tmp_path, load):
+    for label in ("A", "B"):
+        (tmp_path / "eurosat/2750" / label).mkdir(parents=True)
+        for number in range(3):
+            picture(number).save(tmp_path / "eurosat/2750" / label / f"{number}.jpg")
+    first = tmp_path / "eurosat/2750/A/0.jpg"
+    first.write_bytes(first.read_bytes()[:100])
+    source = load("EuroSAT")
+    assert (source.channels, len(source.samples)) == (3, 6)
+    with pytest.raises(BadImageError), source.images.open(0, 100):
+        pass
 
 
 def test_labels_may_have_further_columns_as_qmnists_do():

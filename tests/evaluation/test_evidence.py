@@ -1,5 +1,7 @@
 """The evidence is itself tested: against reference implementations, and by experiments simulated with a known truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -161,3 +163,12 @@ def test_mcnemar_is_statsmodels_exact_one(pairs):
     table = [[(a & b).sum() for b in (differential, ~differential)] for a in (baseline, ~baseline)]
     assert ours["p_value"] == pytest.approx(statsmodels_mcnemar(table, exact=True).pvalue)
     assert (ours["only_baseline_right"], ours["only_differential_right"]) == (table[0][1], table[1][0])
+
+
+def test_no_interval_of_accuracies_goes_beyond_what_accuracies_can_differ_by():
+    few = crossed_interval(np.array([[0.0, 1.0, 0.0], [-1.0, 1.0, 1.0]]))
+    assert few.low < -1 and few.high > 1
+    assert (few.within(1).low, few.within(1).high) == (-1, 1)
+    assert replace(few.within(1), low=few.low, high=few.high) == few
+    alone = crossed_interval(np.array([[0.0, 1.0, 0.0]]))
+    assert alone.within(1) == alone

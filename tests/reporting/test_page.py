@@ -10,6 +10,7 @@ import sys
 import pytest
 from playwright.sync_api import sync_playwright
 
+from stages.report import without_folders
 from tests.conftest import TINY, clone_project
 
 
@@ -186,6 +187,11 @@ def test_the_page_prints(page, tmp_path):
     printed = (tmp_path / "page.pdf").read_bytes()
     assert printed.startswith(b"%PDF")
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) >= 3
+
+
+def test_of_an_absolute_path_in_the_params_the_page_has_the_last_name():
+    assert without_folders("/home/jane-doe/photographs") == "…/photographs"
+    assert [without_folders(value) for value in ("data/raw", 0.01, None, [1])] == ["data/raw", 0.01, None, [1]]
 
 
 def test_the_page_names_neither_user_nor_computer(project):

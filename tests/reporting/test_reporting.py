@@ -132,6 +132,14 @@ def test_one_seed_has_no_interval_and_says_so(results):
     assert row(alone, "test accuracy, 95 % interval")["difference"] == "unknown"
 
 
+def test_an_interval_that_says_nothing_says_so(results):
+    """As that of three images."""
+    results.evaluation["verdict"].update(word="no difference shown", low=-1.0, high=1.0, smallest_shown=4.7)
+    assert verdict(results).endswith(
+        "(95 % interval −100.0 to +100.0); so few images and seeds would show no difference, however large."
+    )
+
+
 def test_arms_that_are_the_same_everywhere_have_no_interval_and_it_says_why(results):
     results.evaluation["verdict"].update(word="no difference shown", estimate=0.0, low=None, smallest_shown=None)
     assert verdict(results).endswith("+0.0 points everywhere, which leaves no chance to reckon with.")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from stages.errors import UserError
 from stages.models.network import Network, build_network
 from stages.params import Model, Policy
 from stages.rates.policies import plan_policy
@@ -189,6 +190,18 @@ def test_a_damaged_state_is_set_aside_with_a_warning_and_the_replicate_begins_an
     assert "is damaged; it was set aside as" in capsys.readouterr().out
     assert (tmp_path / "state.damaged").exists()
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("change", [{"groups": ["nosuch"]}, {"tally": [1]}, {"module": {}}, {"epochs": 3}, None])
+def test_a_whole_file_that_is_no_state_of_this_replicate_is_refused_by_name(tmp_path, params, samples, change):
+    path = tmp_path / "state"
+    signals = Signals()
+    with signals.caught(), pytest.raises(Interrupted):
+        train(params, samples, POLICIES["one rate"], keeper=Keeper(path), on_step=stop_after(4), signals=signals)
+    state = Keeper(path).load(torch.device("cpu"))
+    Keeper(path).save([1] if change is None else {**state, **change})
+    with pytest.raises(UserError, match=f"{path} holds no state of this replicate: remove it"):
+        train(params, samples, POLICIES["one rate"], keeper=Keeper(path))
 
 
 def signed(content):
