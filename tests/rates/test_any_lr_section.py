@@ -56,7 +56,7 @@ def resnet18():
     return network, LIBRARIES["timm"].layer_groups("resnet18", network, "stages")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(section=sections, decays_everywhere=st.booleans())
 def test_any_valid_section_covers_every_parameter_exactly_once(section, decays_everywhere):
     optimizer_knobs = {**CONTENT["optimizer"], "weight_decay": 0.1, "decay_biases_and_norms": decays_everywhere}

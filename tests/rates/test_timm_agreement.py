@@ -36,7 +36,7 @@ def described(name, grain):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(head=st.floats(1e-5, 1), decay=st.floats(0.3, 1), weight_decay=st.floats(1e-6, 0.1))
 def test_rates_and_weight_decay_of_every_parameter_are_timms(name, head, decay, weight_decay):
     network, groups = described(name, "blocks")
