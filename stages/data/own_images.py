@@ -64,41 +64,16 @@ def load_table(data: Data) -> ImageSet:
         UserError: the table is missing, lies elsewhere, cannot be read, or lacks a column.
     """
     root = _root(data)
-    source = root / str(data.table)
-    readers: dict[str, Callable[[Path], pd.DataFrame]] = {".csv": _read_csv, ".parquet": _read_parquet}
-    reader = readers.get(source.suffix.lower())
-    if reader is None:
-        raise UserError(f"data.table: {data.table} should end in {' or '.join(readers)}")
     inside = _inside(root)
     if not inside(str(data.table)):
         raise UserError(f"data.table: {data.table} leaves {root}, which DVC watches; put it there")
-    try:
-        read = reader(source)
-    except FileNotFoundError:
-        raise UserError(f"data.table: {source} is missing") from None
-    except Exception as error:  # the readers raise many kinds at damaged files
-        raise UserError(f"data.table: {source} cannot be read as a table: {first_line(error)}") from None
-    for column in map(str, read):
-        meant = column.strip().lower()
-        if meant in COLUMNS and column != meant:
-            raise UserError(f"data.table: {source} has a column {column!r}; call it {meant}")
-    lacking = {"path", "label"} - set(read)
-    if lacking:
-        raise UserError(
-            f"data.table: {source} lacks the column {' and '.join(sorted(lacking))}; it has {', '.join(map(str, read))}"
-        )
-    nothing = pd.Series("", index=read.index, dtype=object)
-    table = pd.DataFrame({name: _as_text(read[name]) if name in read else nothing for name in COLUMNS}, dtype=object)
+    table = _read_table(root / str(data.table))
     beside = os.path.dirname(str(data.table))  # noqa: PTH120  # as text, for paths with bytes that are no UTF-8
     if beside:
         table["path"] = [f"{beside}/{path}" if path and path[0] != "/" else path for path in table["path"]]
 
-    findings = []
-    kept = pd.Series(True, index=table.index)
-    for row, path in enumerate(table["path"]):
-        if not inside(path):
-            findings.append(Finding("outside", printable(path)))
-            kept[row] = False
+    kept = pd.Series([inside(path) for path in table["path"]], index=table.index, dtype=bool)
+    findings = [Finding("outside", printable(path)) for path in table["path"][~kept]]
     given = table["split"].str.lower()
     if given.ne("").any():
         unknown = kept & ~given.isin(PART_NAMES)
@@ -109,6 +84,31 @@ def load_table(data: Data) -> ImageSet:
         kept &= ~unknown
         table["split"] = given.map(PART_NAMES)
     return _image_set(root, table[kept].reset_index(drop=True), set(table["label"]), findings)
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """Read the columns `path`, `label`, `split` and `group` as text; those that may be missing are empty then."""
+    readers: dict[str, Callable[[Path], pd.DataFrame]] = {".csv": _read_csv, ".parquet": _read_parquet}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise UserError(f"data.table: {path.name} should end in {' or '.join(readers)}")
+    try:
+        read = reader(path)
+    except FileNotFoundError:
+        raise UserError(f"data.table: {path} is missing") from None
+    except Exception as error:  # the readers raise many kinds at damaged files
+        raise UserError(f"data.table: {path} cannot be read as a table: {first_line(error)}") from None
+    for column in map(str, read):
+        meant = column.strip().lower()
+        if meant in COLUMNS and column != meant:
+            raise UserError(f"data.table: {path} has a column {column!r}; call it {meant}")
+    lacking = {"path", "label"} - set(read)
+    if lacking:
+        raise UserError(
+            f"data.table: {path} lacks the column {' and '.join(sorted(lacking))}; it has {', '.join(map(str, read))}"
+        )
+    nothing = pd.Series("", index=read.index)
+    return pd.DataFrame({name: _as_text(read[name]) if name in read else nothing for name in COLUMNS}, dtype=object)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -153,10 +153,10 @@ def _image_set(root: Path, table: pd.DataFrame, labels: set[str], findings: list
 
 
 def _below(root: Path, path: str) -> str:
-    """Give a path as it stands below the root: an absolute one would carry a user's name into the metrics."""
+    """Give a path as it leads down from the root: an absolute one would carry a user's name into the metrics."""
     given = Path(path)
     if not given.is_absolute():
-        return path
+        return os.path.normpath(path)
     return str(Path(os.path.relpath(os.path.realpath(given.parent), os.path.realpath(root))) / given.name)
 
 

@@ -210,6 +210,7 @@ def test_paths_are_relative_to_the_table(root, data):
     data = data.model_copy(update={"source": "table", "path": str(root), "table": "lists/labels.csv"})
     source = load_table(data)
     assert source.findings == []
+    assert source.samples["image"].tolist() == ["cats/1.png", "dogs/1.png"]
     for row in range(2):
         with source.images.open(row, 100) as image:
             assert image.size == IMAGE.size
