@@ -38,6 +38,7 @@ from stages.reporting.results import METRICS, PAGE, load_results
 
 CONTACT_SHEET = Path("data/contact_sheet.svg")
 TEXT = ("image", "actual", "predicted", "class")  # columns of names, which may be numbers such as 01
+PATHS = ("data.path", "data.table", "model.weights")  # in params.yaml, perhaps absolute
 HEIGHT = 240  # pixels, of a chart
 
 
@@ -137,7 +138,7 @@ def main() -> None:
                 **provenance(),
             },
             params={
-                key: without_folders(value)
+                key: without_folders(value) if key in PATHS else value
                 for key, value in pd.json_normalize(load_params().model_dump(exclude={"review"})).iloc[0].items()
             },
             script=Markup(

@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM, the notice of a machine that is about to be taken away: what must be whole is finished first."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -8,20 +9,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+SHELLS = {"sh", "dash", "bash", "zsh", "ksh", "fish"}
+
 
 def end_with_dvc() -> None:
     """End this process as SIGTERM does when the `dvc` that started it has been killed.
 
     Otherwise it would go on, and overwrite what a later run has made.
     """
-    parent = os.getppid()
+    if "DVC_STAGE" not in os.environ:  # which DVC sets
+        return
+    import psutil
+
+    starter = psutil.Process().parent()
+    if starter and starter.name() in SHELLS:  # one that stays, as Debian's dash does
+        starter = starter.parent()
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            while starter.is_running() and starter.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(1)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    if "DVC_STAGE" in os.environ:  # which DVC sets
+    if starter:
         threading.Thread(target=watch, daemon=True).start()
 
 

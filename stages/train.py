@@ -66,7 +66,7 @@ def train(arm: Arm, params: Params, signals: Signals) -> None:
             show = partial(show_step, bar, f"{arm}, seed {seed}", params.train.epochs)
             training = Training(network, plan, seed, params, samples, compute, keeper, signals)
             if training.progress.begun:
-                bar.write(f"{arm}, seed {seed}: {told_progress(training.progress)}")
+                bar.write(f"{arm}, seed {seed}: {told_progress(training.progress, params.train.epochs)}")
             replicate = training.run(show)
             replicates[seed] = replicate
             if replicate.diverged:
@@ -92,10 +92,12 @@ def train(arm: Arm, params: Params, signals: Signals) -> None:
     forget_all(arm)
 
 
-def told_progress(progress: Progress) -> str:
+def told_progress(progress: Progress, epochs: int) -> str:
     """Say from where a replicate goes on that an earlier run has begun."""
-    if progress.evaluated:
+    if progress.evaluated or progress.diverged:
         return "was trained before"
+    if progress.epoch > epochs:
+        return "goes on after its last epoch"
     return f"goes on in epoch {progress.epoch}, after {progress.tally.steps} steps"
 
 

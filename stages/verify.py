@@ -2,7 +2,7 @@
 
 Every stage runs, with nothing taken from a cache. Each figure under metrics/ is then identical, within tolerance (as
 on another processor), or different; so is the whole, by its worst figure. It ends with code 1 where one is different.
-Nothing is changed in this folder.
+The clone lies under .dvc/tmp for as long as that takes; nothing else is changed in this folder.
 """
 
 import argparse
@@ -64,6 +64,7 @@ def workplace() -> Iterator[Path]:
     WORKPLACE.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(WORKPLACE)
     folder = WORKPLACE.with_name(f".{WORKPLACE.name}.{os.getpid()}")
+    shutil.rmtree(folder, ignore_errors=True)  # left by a killed process that had this one's number
     folder.mkdir()
     try:
         yield folder

@@ -34,9 +34,15 @@ def results(project):
     return project.fingerprints("models", "metrics")
 
 
-def start(project, *command):
-    """Start a command in a process group of its own, as a terminal does."""
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": ""}
+def start(project, *command, shell=None):
+    """Start a command in a process group of its own, as a terminal does; DVC runs its stages by a shell."""
+    shell = {"SHELL": shell} if shell else {}
+    environment = {
+        **os.environ,
+        **shell,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": "",
+    }
     return subprocess.Popen(
         command, cwd=project.folder, env=environment, start_new_session=True, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -124,10 +130,11 @@ def test_ctrl_c_under_dvc_leaves_a_state_that_the_next_repro_takes_up(project):
     assert results(project) == before
 
 
-def test_a_training_whose_dvc_was_killed_saves_and_ends(project):
-    """Else it would go on by itself, and overwrite what a later run has made."""
+@pytest.mark.parametrize("shell", ["/bin/bash", "/bin/sh"])
+def test_a_training_whose_dvc_was_killed_saves_and_ends(project, shell):
+    """Else it would go on by itself, and overwrite what a later run has made. Some shells stay between the two."""
     before = results(project)
-    running = start(project, "dvc", "repro", "--force", "--no-run-cache", "train_baseline")
+    running = start(project, "dvc", "repro", "--force", "--no-run-cache", "train_baseline", shell=shell)
     wait_for_state(project)
     running.kill()
     running.communicate()

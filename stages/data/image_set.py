@@ -67,7 +67,9 @@ class Rendered:
 
 def sample_table(**columns: Any) -> pd.DataFrame:
     """Give a table of samples; of `stratum`, `group` and `split`, what a source does not know stays an empty text."""
-    return pd.DataFrame({"stratum": "", "group": "", "split": "", **columns})
+    table = pd.DataFrame({"stratum": "", "group": "", "split": "", **columns})
+    kinds = {"image": str, "label": int, "stratum": str, "group": str, "split": str}
+    return table.astype(kinds)  # pandas guesses otherwise where there are no rows
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def load_folder(data: Data) -> ImageSet:
     )
     if data.group_pattern:
         found = table["path"].str.extract(data.group_pattern, expand=False)
-        if found.isna().all():
+        if len(found) and found.isna().all():
             raise UserError(f"data.group_pattern: {data.group_pattern} finds no group in any path below {root}")
         findings += [Finding("no_group", printable(path)) for path in table["path"][found.isna()]]
         table["group"] = found.fillna("")
@@ -100,7 +100,7 @@ def _read_table(path: Path) -> pd.DataFrame:
         raise UserError(f"data.table: {path} cannot be read as a table: {first_line(error)}") from None
     for column in map(str, read):
         meant = column.strip().lower()
-        if meant in COLUMNS and column != meant:
+        if meant in COLUMNS and meant not in set(read):
             raise UserError(f"data.table: {path} has a column {column!r}; call it {meant}")
     lacking = {"path", "label"} - set(read)
     if lacking:

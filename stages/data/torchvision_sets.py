@@ -78,6 +78,9 @@ def load_torchvision(data: Data, may_download: bool = True) -> ImageSet:
 
 def _open(kind: "type[VisionDataset]", root: Path, how: dict[str, Any], name: str, may_download: bool) -> Any:
     """Open a part of a set, downloaded if it must be, may be, and can be."""
+    absent = f"data.dataset: {name} is not in {root}; `dvc repro prepare` would download it"
+    if not may_download and not root.is_dir():  # some sets would make it
+        raise UserError(absent)
     try:
         return kind(root, **how)
     except (RuntimeError, OSError):
@@ -85,7 +88,7 @@ def _open(kind: "type[VisionDataset]", root: Path, how: dict[str, Any], name: st
     except (ImportError, ValueError) as error:
         raise UserError(f"data.dataset: {name}: {first_line(error)}") from None
     if not may_download:
-        raise UserError(f"data.dataset: {name} is not in {root}; `dvc repro prepare` would download it")
+        raise UserError(absent)
     try:
         return kind(root, **how, download=True)
     except Exception as error:  # of the network, of archives, of checksums

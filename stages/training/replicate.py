@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -74,21 +75,25 @@ class Training:
         self.first_norms = weight_norms(self.network)
         self.entries = parameter_groups(self.params.optimizer, self.module, self.network.groups, self.plan)
 
+        self.optimizer = build_optimizer(self.params.optimizer, self.entries, learning(self.plan, epoch=1))
+        self.progress = Progress([], Tally.of_nothing(self.compute.device))
+        self.generators: dict[str, Any] | None = None
         saved = self.keeper.load(self.compute.device)
-        try:
-            self._take_up(saved)
-        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
-            raise UserError(f"{self.keeper.path} holds no state of this replicate: remove it") from None
-
-    def _take_up(self, saved: State | None) -> None:
-        held = saved["groups"] if saved else learning(self.plan, epoch=1)
-        self.optimizer = build_optimizer(self.params.optimizer, self.entries, held)
-        self.progress = progress_of(saved) if saved else Progress([], Tally.of_nothing(self.compute.device))
+        if saved is not None:
+            try:
+                self._take_up(saved)
+            except torch.OutOfMemoryError:
+                raise
+            except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+                raise UserError(f"{self.keeper.path} holds no state of this replicate: remove it") from error
         self.begun_at = self.progress.position
-        self.generators = saved["generators"] if saved else None
-        if saved:
-            self.module.load_state_dict(saved["module"])
-            self.optimizer.load_state_dict(saved["optimizer"])
+
+    def _take_up(self, saved: State) -> None:
+        self.optimizer = build_optimizer(self.params.optimizer, self.entries, saved["groups"])
+        self.progress = progress_of(saved)
+        self.generators = saved["generators"]
+        self.module.load_state_dict(saved["module"])
+        self.optimizer.load_state_dict(saved["optimizer"])
 
     def run(self, on_step: Callable[[int, Score | None], None]) -> Replicate:
         """Train to the end, or to where the loss stops being finite, and leave the state of that on the disk.

@@ -99,6 +99,8 @@ class Keeper:
             try:
                 # Tensors, numbers and text; nothing that a pickle could run.
                 loaded: State = torch.load(io.BytesIO(state), map_location=device, weights_only=True)
+            except torch.OutOfMemoryError:  # which says nothing of the file
+                raise
             except (RuntimeError, pickle.UnpicklingError, EOFError):
                 pass
             else:

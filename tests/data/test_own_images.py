@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from stages.data.own_images import load_folder, load_table, printable
+from stages.data.splits import split_samples
 from stages.errors import UserError
 from tests.data.bad_images import picture
 
@@ -132,6 +133,15 @@ def test_a_pattern_that_finds_no_group_is_refused_and_one_that_finds_some_names_
     assert ("no_group", "dogs/1.png") in found(folder(group_pattern=r"(patient\d+)_"))
 
 
+def test_folders_without_images_are_found_out_later_and_not_blamed_on_the_pattern(tmp_path, data):
+    for name in ("cats", "dogs"):
+        (tmp_path / name).mkdir()
+    data = data.model_copy(update={"source": "folder", "path": str(tmp_path), "group_pattern": "(a)"})
+    source = load_folder(data)
+    for by in ("count", "hash"):
+        assert len(split_samples(source.samples, data.model_copy(update={"split_by": by}))) == 0
+
+
 def test_a_class_whose_name_is_not_utf8_is_refused_by_name(root, folder):
     """DVC cannot take it, and says less."""
     odd = Path(os.fsdecode(bytes(root) + b"/b\xff"))
@@ -223,6 +233,11 @@ def test_a_table_outside_the_root_is_refused_for_dvc_does_not_watch_it(root, dat
     name = str(tmp_path / "labels.csv") if place == "absolute" else place
     with pytest.raises(UserError, match=r"data.table: .*labels.csv|link.csv leaves .*; put it there"):
         load_table(data.model_copy(update={"source": "table", "path": str(root), "table": name}))
+
+
+def test_a_further_column_of_a_like_name_is_nobodys_concern(table):
+    rows = [{**row, "Label": "x"} for row in ROWS]
+    assert table(rows).classes == ["cat", "dog"]
 
 
 @pytest.mark.parametrize(("wrong", "right"), [("Split", "split"), (" group", "group"), ("PATH", "path")])
