@@ -288,7 +288,8 @@ def test_fractions_that_leave_a_class_empty_are_refused(workspace):
     params.write_text(params.read_text().replace("test: 0.02", "test: 0.0001"))
     done = workspace.stage("prepare", check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: data.split: ")
+    assert done.stderr.startswith("error: data: test has no image of functional; test has no image of defective: ")
+    assert "what decides the parts: data.split, " in done.stderr
     assert done.stderr.count("\n") == 1
 
 
