@@ -5,10 +5,12 @@ import fcntl
 import os
 import pty
 import shutil
+import signal
 import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,6 +121,18 @@ def clone_project(folder: Path, changes: dict[str, object]) -> Project:
     project.run("git", "add", "--all")
     project.run("git", "commit", "--quiet", "--message", "The project, tiny")
     return project
+
+
+def wait_for_end_of_group(group: int) -> None:
+    """Wait until no process of a group is left; fail, and end them, where one is left after half a minute."""
+    for _ in range(300):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    os.killpg(group, signal.SIGKILL)
+    pytest.fail("half a minute later a process of the group still runs")
 
 
 class Malicious:

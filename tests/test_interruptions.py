@@ -13,7 +13,7 @@ import pytest
 
 from stages.data.batches import batch_sizes
 from stages.data.store import open_prepared
-from tests.conftest import ROOT, TINY, clone_project
+from tests.conftest import ROOT, TINY, clone_project, wait_for_end_of_group
 
 # Two replicates of two epochs, and a state after every step.
 SEEDS = [1, 2]
@@ -138,15 +138,7 @@ def test_a_training_whose_dvc_was_killed_saves_and_ends(project, shell):
     wait_for_state(project)
     running.kill()
     running.communicate()
-    for _ in range(300):
-        try:
-            os.killpg(running.pid, 0)
-        except ProcessLookupError:
-            break
-        time.sleep(0.1)
-    else:
-        os.killpg(running.pid, signal.SIGKILL)
-        pytest.fail("half a minute later it still trains")
+    wait_for_end_of_group(running.pid)
     assert list(project.folder.glob(".unfinished/baseline-*.state"))
     done = project.run("dvc", "repro", "--force", "--no-run-cache", "train_baseline")
     assert "baseline, seed 1: goes on in epoch " in done.stdout or "baseline, seed 1: was trained before" in done.stdout

@@ -15,7 +15,7 @@ from stages.data.image_set import Files
 from stages.data.images import read_pixels
 from stages.data.store import IMAGES, make_array
 from stages.errors import UserError
-from tests.conftest import ROOT
+from tests.conftest import ROOT, wait_for_end_of_group
 from tests.data.bad_images import picture
 
 
@@ -129,11 +129,4 @@ def test_no_process_outlives_the_one_that_waits_for_it(tmp_path):
         time.sleep(0.01)
     running.kill()
     running.wait()
-    for _ in range(300):
-        try:
-            os.killpg(running.pid, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.1)
-    os.killpg(running.pid, signal.SIGKILL)
-    pytest.fail("half a minute later one still decodes")
+    wait_for_end_of_group(running.pid)
