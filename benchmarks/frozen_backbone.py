@@ -12,16 +12,16 @@ from pathlib import Path
 from benchmarks.training_speed import synchronise
 from stages.data.batches import Samples, batch_sizes, open_samples
 from stages.data.store import open_prepared
-from stages.errors import run
+from stages.errors import run_cli
 from stages.models.compute import set_up_compute
 from stages.models.network import Classifier, build_network
 from stages.params import Policy, load_params
 from stages.prepare import prepare
 from stages.rates.freezing import freeze_all_but
-from stages.rates.optimizers import build_optimizer, parameter_groups
-from stages.rates.policies import learning, plan_policy
-from stages.training.features import head_on_features
-from stages.training.loop import Tally, train_epoch
+from stages.rates.optimizers import build_optimizer, build_param_groups
+from stages.rates.policies import plan_policy, trainable_groups
+from stages.training.frozen_features import head_on_features
+from stages.training.loop import RunningMetrics, train_epoch
 
 
 def main() -> None:
@@ -37,17 +37,18 @@ def main() -> None:
     network = build_network(params.model, 2, seed=1)
     network.module.to(compute.device)
     plan = plan_policy(Policy(backbone=0.0, head=0.01), list(network.groups))
-    entries = parameter_groups(params.optimizer, network.module, network.groups, plan)
-    optimizer = build_optimizer(params.optimizer, entries, learning(plan, epoch=1))
+    param_groups = build_param_groups(params.optimizer, network.module, network.groups, plan)
+    optimizer = build_optimizer(params.optimizer, param_groups, trainable_groups(plan, epoch=1))
     freeze_all_but(network.module, network.groups["head"])
-    scales = [1.0] * len(batch_sizes(len(images), params.train.batch_size))
+    lr_multipliers = [1.0] * len(batch_sizes(len(images), params.train.batch_size))
 
     def epoch(classifier: Classifier, samples: Samples) -> float:
         synchronise(compute.device)
         started = time.perf_counter()
         batches = samples.shuffled_batches(params.train, seed=1, epoch=1)
-        tally = Tally.of_nothing(compute.device)
-        train_epoch(classifier, optimizer, batches, scales, params, compute, tally, on_step=lambda score: None)
+        running = RunningMetrics.zeros(compute.device)
+        for _ in train_epoch(classifier, optimizer, batches, lr_multipliers, params, compute, running):
+            pass
         synchronise(compute.device)
         return time.perf_counter() - started
 
@@ -66,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_cli(main)

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from stages.errors import run
-from stages.evaluation.evidence import crossed_interval, mean_squares
+from stages.errors import run_cli
+from stages.evaluation.statistics import crossed_random_effects_interval, mean_squares
 
 Differences = npt.NDArray[np.float64]
 Ends = tuple[float, float]
@@ -42,7 +42,7 @@ def main() -> None:
 def experiment(
     random: np.random.Generator, seeds: int, seed_luck: float, sample_luck: float, samples: int = 500
 ) -> Differences:
-    """Give (seeds, samples) of being right less being right, of two arms that are right in 85 % of samples."""
+    """Return (seeds, samples) of being right less being right, of two arms that are right in 85 % of samples."""
     common = random.normal(0, 1.5, samples)
     spread = np.sqrt(1 + 1.5**2 + sample_luck**2 + seed_luck**2)
 
@@ -55,8 +55,8 @@ def experiment(
 
 
 def ours(differences: Differences, random: np.random.Generator) -> Ends:
-    """Give the interval that `evaluate` gives."""
-    found = crossed_interval(differences)
+    """Return the interval that `evaluate` gives."""
+    found = crossed_random_effects_interval(differences)
     return found.low or 0.0, found.high or 0.0
 
 
@@ -103,4 +103,4 @@ METHODS: dict[str, Callable[[Differences, np.random.Generator], Ends]] = {
 
 
 if __name__ == "__main__":
-    run(main)
+    run_cli(main)

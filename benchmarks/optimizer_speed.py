@@ -12,11 +12,11 @@ import torch
 from torch import optim
 
 from benchmarks.training_speed import synchronise
-from stages.errors import run
+from stages.errors import run_cli
 from stages.models.compute import set_up_compute
 from stages.models.network import build_network
 from stages.params import Policy, load_params
-from stages.rates.optimizers import parameter_groups
+from stages.rates.optimizers import build_param_groups
 from stages.rates.policies import plan_policy
 
 OPTIMIZERS: dict[str, tuple[Callable[..., optim.Optimizer], dict[str, float]]] = {
@@ -39,12 +39,14 @@ def main() -> None:
     for parameter in network.module.parameters():
         parameter.grad = torch.full_like(parameter, 1e-9)
     plan = plan_policy(Policy(uniform=1e-9), list(network.groups))
-    entries = parameter_groups(params.optimizer, network.module, network.groups, plan)
+    param_groups = build_param_groups(params.optimizer, network.module, network.groups, plan)
 
     print(f"{params.model.name}, {device.type}; milliseconds a step, medians of {options.rounds} turns")
-    for name, (optimizer_class, knobs) in OPTIMIZERS.items():
+    for name, (optimizer_class, config) in OPTIMIZERS.items():
         optimizers = {
-            way: optimizer_class([dict(entry) for parts in entries.values() for entry in parts], **knobs, **switch)
+            way: optimizer_class(
+                [dict(entry) for parts in param_groups.values() for entry in parts], **config, **switch
+            )
             for way, switch in WAYS.items()
         }
 
@@ -63,4 +65,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_cli(main)

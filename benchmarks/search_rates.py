@@ -1,7 +1,7 @@
 """Try several settings of the learning rates, image size and number of training images, on validation alone.
 
-Each trial trains every seed of params.yaml with one setting and appends a row for each to a CSV file. The test
-part is never opened. A trial that stands in the file already is not run again: move the file away before you
+Each setting trains every seed of params.yaml with one setting and appends a row for each to a CSV file. The test
+split is never opened. A setting that stands in the file already is not run again: move the file away before you
 search with another network, another length of training or other images.
 
     python -m benchmarks.search_rates --train 0.5 --uniform 0.01 0.003 --pair 0.0001 0.01 --pair 0.001 0.01
@@ -16,14 +16,17 @@ import pandas as pd
 
 from stages.data.batches import open_samples
 from stages.data.store import open_prepared
-from stages.errors import run
+from stages.errors import run_cli
 from stages.files import write_csv
 from stages.models.compute import Compute, set_up_compute
 from stages.models.network import build_network
-from stages.params import Params, Policy, check_params, load_params
+from stages.params import Params, Policy, check_schema, load_params
 from stages.prepare import prepare
 from stages.rates.policies import plan_policy
-from stages.training.replicate import Training
+from stages.rates.schedules import lr_multipliers
+from stages.reporting.markdown import markdown_table
+from stages.training.loop import measure
+from stages.training.trainer import Trainer, count_steps
 
 RESULTS = Path("benchmarks/rate_search.csv")
 SETTING = ["image_size", "train_images", "arm", "backbone", "head", "optimizer"]
@@ -48,7 +51,7 @@ def main() -> None:
         content["data"]["split"] = {"train": options.train, "val": rest, "test": rest}
     content["data"]["image_size"] = options.image_size or content["data"]["image_size"]
     content["optimizer"]["name"] = options.optimizer or content["optimizer"]["name"]
-    params = check_params(content)
+    params = check_schema(content)
 
     compute = set_up_compute(params.train)
     with tempfile.TemporaryDirectory() as folder:
@@ -60,7 +63,7 @@ def main() -> None:
 
 
 def try_rates(params: Params, backbone: float, head: float, folder: Path, compute: Compute) -> None:
-    """Train every seed with these rates; keep the figures of the last epoch."""
+    """Train every seed with these rates; keep the metrics of the last epoch."""
     prepared = open_prepared(folder / "prepared")
     samples = open_samples(prepared, ("train", "val"), compute.device)
     arm = "uniform" if backbone == head else "differential"
@@ -78,11 +81,13 @@ def try_rates(params: Params, backbone: float, head: float, folder: Path, comput
         started = time.perf_counter()
         network = build_network(params.model, len(prepared.classes), seed)
         plan = plan_policy(Policy(backbone=backbone, head=head), list(network.groups))
-        replicate = Training(network, plan, seed, params, samples, compute).run(lambda epoch, score: None)
-        if replicate.diverged:
-            print(*setting.values(), f"seed {seed}: diverged {replicate.diverged.in_words()}", flush=True)
+        steps_per_epoch = count_steps(params.train, samples["train"])
+        multipliers = lr_multipliers(params.schedule, params.train.epochs, steps_per_epoch)
+        result = Trainer(network, plan, seed, params, multipliers, samples, compute).fit()
+        if result.diverged:
+            print(*setting.values(), f"seed {seed}: diverged {result.diverged.describe()}", flush=True)
             continue
-        last = replicate.epochs[-1]
+        last = result.epochs[-1]
         row = {
             **setting,
             "seed": seed,
@@ -90,29 +95,26 @@ def try_rates(params: Params, backbone: float, head: float, folder: Path, comput
             "train_loss": last.train.loss,
             "val_accuracy": last.val.accuracy,
             "val_loss": last.val.loss,
-            "train_accuracy_evaluated": replicate.evaluated.accuracy,
+            "train_accuracy_eval_mode": measure(network, samples["train"], compute).accuracy,
         }
         write_csv(RESULTS, pd.concat([done, pd.DataFrame([row])], ignore_index=True))
-        figures = f"training {last.train.accuracy:.1%}, validation {last.val.accuracy:.1%}"
-        print(*setting.values(), f"seed {seed}: {figures}, {time.perf_counter() - started:.0f} s", flush=True)
+        metrics = f"training {last.train.accuracy:.1%}, validation {last.val.accuracy:.1%}"
+        print(*setting.values(), f"seed {seed}: {metrics}, {time.perf_counter() - started:.0f} s", flush=True)
 
 
 def results_table(results: pd.DataFrame) -> str:
-    """Give mean ± standard deviation over the seeds of every setting, as Markdown."""
-    lines = [
-        "| image size | training images | optimizer | backbone rate | head rate | training | validation | each seed |",
-        "| ---: | ---: | --- | ---: | ---: | ---: | ---: | --- |",
-    ]
-    for setting, trial in results.groupby(SETTING, sort=False):
+    """Return mean ± standard deviation over the seeds of every setting, as Markdown."""
+    rows = []
+    for setting, trained in results.groupby(SETTING, sort=False):
         size, images, _, backbone, head, optimizer = setting
         cells = [f"{size}", f"{images:,}", f"{optimizer}", f"{backbone:g}", f"{head:g}"]
-        for figure in ("train_accuracy", "val_accuracy"):
-            spread = f" ± {100 * trial[figure].std():.1f}" if len(trial) > 1 else ""
-            cells.append(f"{100 * trial[figure].mean():.1f}{spread} %")
-        cells.append(", ".join(f"{100 * value:.1f}" for value in trial["val_accuracy"]))
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        for metric in ("train_accuracy", "val_accuracy"):
+            spread = f" ± {100 * trained[metric].std():.1f}" if len(trained) > 1 else ""
+            cells.append(f"{100 * trained[metric].mean():.1f}{spread} %")
+        rows.append([*cells, ", ".join(f"{100 * value:.1f}" for value in trained["val_accuracy"])])
+    headers = ["image size", "training images", "optimizer", "backbone rate", "head rate", "training", "validation"]
+    return markdown_table([*headers, "each seed"], rows)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_cli(main)

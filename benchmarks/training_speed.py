@@ -1,6 +1,6 @@
 """Measure the real training loop against the bare network, in one process, taking turns.
 
-The real loop indexes the memory-mapped array, normalises, trains, and counts loss and accuracy. The bare loop does
+The real loop indexes the memory-mapped array, normalizes, trains, and counts loss and accuracy. The bare loop does
 forward, backward and step on one batch that is ready in memory. Their ratio is what the loop costs.
 
     python -m benchmarks.training_speed
@@ -17,15 +17,15 @@ from torch import nn
 
 from stages.data.batches import batch_sizes, open_samples
 from stages.data.store import open_prepared
-from stages.errors import run
+from stages.errors import run_cli
 from stages.models.compute import set_up_compute
 from stages.models.network import build_network
 from stages.params import Policy, load_params
 from stages.prepare import prepare
 from stages.rates.freezing import train_mode
-from stages.rates.optimizers import build_optimizer, parameter_groups
+from stages.rates.optimizers import build_optimizer, build_param_groups
 from stages.rates.policies import plan_policy
-from stages.training.loop import Tally, train_epoch
+from stages.training.loop import RunningMetrics, train_epoch
 
 
 def main() -> None:
@@ -43,17 +43,18 @@ def main() -> None:
     network = build_network(params.model, 2, seed=1)
     network.module.to(compute.device)
     plan = plan_policy(Policy(uniform=1e-9), list(network.groups))
-    entries = parameter_groups(params.optimizer, network.module, network.groups, plan)
-    optimizer = build_optimizer(params.optimizer, entries, list(entries))
+    param_groups = build_param_groups(params.optimizer, network.module, network.groups, plan)
+    optimizer = build_optimizer(params.optimizer, param_groups, list(param_groups))
     pixels, labels = next(iter(samples.batches(batch_size)))
     images = network.preprocessing(pixels)
 
     def real() -> float:
         started = time.perf_counter()
         batches = samples.shuffled_batches(params.train, seed=1, epoch=1)
-        scales = [1.0] * len(batch_sizes(len(samples), batch_size))
-        tally = Tally.of_nothing(compute.device)
-        train_epoch(network, optimizer, batches, scales, params, compute, tally, on_step=lambda score: None)
+        lr_multipliers = [1.0] * len(batch_sizes(len(samples), batch_size))
+        running = RunningMetrics.zeros(compute.device)
+        for _ in train_epoch(network, optimizer, batches, lr_multipliers, params, compute, running):
+            pass
         return len(samples) / (time.perf_counter() - started)
 
     def bare() -> float:
@@ -88,4 +89,4 @@ def synchronise(device: torch.device) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_cli(main)

@@ -1,11 +1,11 @@
-"""Errors that the user can mend, told in one line."""
+"""Errors that the user can mend, in one line each."""
 
 import errno
 import signal
 import sys
 from collections.abc import Callable
 
-from stages.signals import Interrupted, end_with_dvc
+from stages.signals import Interrupted, exit_with_parent
 
 ADVICE = {
     errno.ENOSPC: ": free some room, then run it again",
@@ -22,16 +22,16 @@ class UserError(Exception):
 
 
 def first_line(error: Exception) -> str:
-    """Say what a library said, in one line, or at least what kind of error it was."""
+    """Return the first line of a library's message, or at least the kind of the error."""
     lines = str(error).splitlines()
     return lines[0] if lines else type(error).__name__
 
 
-def run(story: Callable[[], None]) -> None:
-    """Run a script's story; end with one line and a code that is not 0 where the user can mend what went wrong."""
-    end_with_dvc()
+def run_cli(main: Callable[[], None]) -> None:
+    """Run a script; exit with one line and a code that is not 0 where the user can mend what went wrong."""
+    exit_with_parent()
     try:
-        story()
+        main()
     except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Score every checkpoint on every part, compare the arms, hold them against the goal, and say what changed.
+"""Score every checkpoint on every split, compare the arms, check them against the goal, and say what changed inside.
 
 Writes metrics/evaluation.json, the tables metrics/per_class.csv and metrics/reliability.csv, and
 metrics/ARM_predictions.csv with every validation image. No other stage opens the test images.
@@ -6,208 +6,183 @@ metrics/ARM_predictions.csv with every validation image. No other stage opens th
 
 import argparse
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from stages.aggregate import Metrics, summarize_replicates
 from stages.data.batches import Samples, open_samples
 from stages.data.store import Prepared, open_prepared, verified_checksums
-from stages.errors import UserError, run
-from stages.evaluation.comparison import difference, figures_by_seed, judge_goal
-from stages.evaluation.evidence import LEVEL, POWER, Interval, crossed_interval, judge, mcnemar, seeds_interval
-from stages.evaluation.metrics import (
-    Labels,
-    Probabilities,
-    classification_metrics,
-    metrics_by_class,
-    reliability,
-    sample_losses,
-)
-from stages.evaluation.movement import relative_movement
-from stages.evaluation.similarity import feature_similarity
-from stages.files import read_json, write_csv, write_json
-from stages.models.checkpoint import load_checkpoint
+from stages.errors import UserError, run_cli
+from stages.evaluation.cka import linear_cka
+from stages.evaluation.comparison import check_goal, compare_eval_mode, compare_on_split, compare_training
+from stages.evaluation.metrics import Probabilities, metrics_by_class, reliability
+from stages.evaluation.statistics import LEVEL, POWER, decide
+from stages.evaluation.weight_change import relative_weight_change
+from stages.files import METRICS, write_csv, write_json
+from stages.metrics_files import Interval, TrainingMetrics, read_training_metrics
+from stages.models.checkpoint import CHECKPOINTS, checkpoint_name, load_checkpoint
 from stages.models.compute import set_up_compute
 from stages.models.inference import predict_probabilities
 from stages.models.network import build_network
-from stages.params import ARMS, Arm, Part, load_params
-from stages.progress import each
-from stages.spread import Figures, over_replicates
+from stages.params import ARMS, Arm, Goal, Params, Split, load_params
+from stages.progress import with_progress
 
-CHECKPOINTS, METRICS = Path("models"), Path("metrics")
-SCORED: tuple[Part, ...] = ("train", "val", "test")
+SCORED: tuple[Split, ...] = ("train", "val", "test")
 # Validation images on which features are compared; at a time; and as few as make an estimate.
 COMPARED_IMAGES, COMPARED_BATCH, SMALLEST_BATCH = 128, 64, 4
 
-Scores = dict[Arm, dict[int, Probabilities]]
+ByReplicate = dict[Arm, dict[int, Probabilities]]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the checkpoints of both arms came to.
+
+    Attributes:
+        probabilities: split -> arm -> seed -> (samples, classes).
+        weight_change: arm -> seed -> layer group -> relative change of its weights.
+        cka: arm -> seed -> layer group -> similarity of its features.
+    """
+
+    probabilities: dict[Split, ByReplicate]
+    weight_change: dict[Arm, dict[int, Metrics]]
+    cka: dict[Arm, dict[int, Metrics]]
 
 
 def main() -> None:
     """Evaluate both arms."""
     argparse.ArgumentParser(prog="python -m stages.evaluate", description=__doc__).parse_args()
-    params = load_params()
-    training = {arm: read_json(METRICS / f"{arm}.json") for arm in ARMS}
-    compute = set_up_compute(params.train)
+    params, training = load_params(), read_training_metrics()
+    seeds = paired_seeds(params.train.seeds, training)
     verified_checksums()
     prepared = open_prepared()
-    samples = open_samples(prepared, SCORED, compute.device)
-
-    scores: dict[Part, Scores] = {part: {arm: {} for arm in ARMS} for part in SCORED}
-    movement: dict[Arm, dict[int, Figures]] = {arm: {} for arm in ARMS}
-    similarity: dict[Arm, dict[int, Figures]] = {arm: {} for arm in ARMS}
-    in_training = {arm: figures_by_seed(training[arm]) for arm in ARMS}
-    seeds = [seed for seed in params.train.seeds if all(seed in in_training[arm] for arm in ARMS)]
-    refuse_no_pairs(seeds, training)
-    replicates = [(arm, seed) for arm in ARMS for seed in seeds]
-    for arm, seed in each(replicates, what="evaluating", unit=" checkpoints"):
-        trained = load_checkpoint(CHECKPOINTS / arm / f"seed-{seed}.safetensors").network
-        first = build_network(params.model, len(prepared.classes), seed)
-        # The checkpoint's layers by the names that params.yaml cuts them into now.
-        movement[arm][seed] = relative_movement(first.module, trained.module, first.groups)
-        similarity[arm][seed] = feature_similarity(
-            first, replace(trained, groups=first.groups), compared_batches(samples["val"]), compute
-        )
-        trained.module.to(compute.device)
-        for part in SCORED:
-            scores[part][arm][seed] = predict_probabilities(trained, samples[part], compute).numpy()
-
-    story = difference(*({seed: in_training[arm][seed] for seed in seeds} for arm in ARMS))
-    compared = {part: compare(prepared.labels(part), scores[part]) for part in SCORED}
-    accuracy = compared["test"]["interval"]["accuracy"]
-    write_json(
-        METRICS / "evaluation.json",
-        {
-            "verdict": {
-                "word": judge(Interval(**accuracy)),
-                "of": "accuracy on test",
-                "level": LEVEL,
-                "power": POWER,
-                **accuracy,
-            },
-            **({"diverged": diverged} if (diverged := diverged_seeds(training)) else {}),
-            "goal": {
-                **params.goal.model_dump(),
-                **{
-                    arm: judge_goal(params.goal, training[arm]["mean"], list(in_training[arm].values())) for arm in ARMS
-                },
-            },
-            "story": {
-                "difference": over_replicates(story),
-                "interval": {
-                    figure: seeds_interval(np.array([figures[figure] for figures in story.values()])).as_dict()
-                    for figure in ("overfitting_gap", "overfitting_gap_evaluated")
-                },
-            },
-            "train": compared["train"],
-            "val": compared["val"],
-            "test": compared["test"],
-            "movement": {arm: over_replicates(movement[arm]) for arm in ARMS},
-            "similarity": {arm: over_replicates(similarity[arm]) for arm in ARMS},
-        },
-    )
-    write_csv(METRICS / "per_class.csv", pd.concat(per_class_table(prepared, part, scores[part]) for part in SCORED))
-    validation = prepared.labels("val")
-    write_csv(
-        METRICS / "reliability.csv", of_every_replicate(scores["val"], lambda given: reliability(validation, given))
-    )
-    for arm in ARMS:
-        write_csv(METRICS / f"{arm}_predictions.csv", predictions_table(prepared, "val", scores["val"][arm]))
+    scores = score_checkpoints(seeds, params, prepared)
+    write_json(METRICS / "evaluation.json", evaluate(scores, seeds, training, prepared, params.goal))
+    write_tables(scores.probabilities, prepared)
 
 
-def diverged_seeds(training: Mapping[Arm, dict[str, Any]]) -> dict[str, list[int]]:
-    """Give the seeds whose replicates diverged, of the arms that have any."""
-    return {
-        arm: [int(key.removeprefix("seed_")) for key in training[arm]["diverged"]]
-        for arm in ARMS
-        if "diverged" in training[arm]
-    }
-
-
-def refuse_no_pairs(seeds: list[int], training: Mapping[Arm, dict[str, Any]]) -> None:
-    """Stop where no seed came to an end in both arms.
+def paired_seeds(seeds: list[int], training: Mapping[Arm, TrainingMetrics]) -> list[int]:
+    """Return the seeds that came to an end in both arms.
 
     Raises:
-        UserError: there is nothing to compare.
+        UserError: there is none, so there is nothing to compare.
     """
-    if not seeds:
+    paired = [seed for seed in seeds if all(seed in training[arm].seeds for arm in ARMS)]
+    if not paired:
         diverged = "; ".join(
             f"{arm}: {', '.join(map(str, of_arm))}" for arm, of_arm in diverged_seeds(training).items()
         )
         raise UserError(f"lr: no seed came to an end in both arms (diverged are {diverged}): lower the rates")
+    return paired
+
+
+def diverged_seeds(training: Mapping[Arm, TrainingMetrics]) -> dict[Arm, list[int]]:
+    """Return the seeds whose replicates diverged, of the arms that have any."""
+    return {arm: list(training[arm].diverged) for arm in ARMS if training[arm].diverged}
+
+
+def score_checkpoints(seeds: list[int], params: Params, prepared: Prepared) -> Scores:
+    """Score the checkpoints of both arms on every split, and compare them with the weights that they began with."""
+    compute = set_up_compute(params.train)
+    samples = open_samples(prepared, SCORED, compute.device)
+    scores = Scores(
+        probabilities={split: {arm: {} for arm in ARMS} for split in SCORED},
+        weight_change={arm: {} for arm in ARMS},
+        cka={arm: {} for arm in ARMS},
+    )
+    replicates = [(arm, seed) for arm in ARMS for seed in seeds]
+    for arm, seed in with_progress(replicates, "evaluating", unit=" checkpoints"):
+        trained = load_checkpoint(CHECKPOINTS / arm / checkpoint_name(seed)).network
+        first = build_network(params.model, len(prepared.classes), seed)
+        scores.weight_change[arm][seed] = relative_weight_change(first.module, trained.module, trained.groups)
+        scores.cka[arm][seed] = linear_cka(first, trained, compared_batches(samples["val"]), compute)
+        trained.module.to(compute.device)
+        for split in SCORED:
+            scores.probabilities[split][arm][seed] = predict_probabilities(trained, samples[split], compute).numpy()
+    return scores
 
 
 def compared_batches(samples: Samples) -> list[Tensor]:
-    """Give the pixels of images from all over a part, batch by batch, without a rest that is too small to compare."""
+    """Return the pixels of images from all over a split, in batches, without a rest that is too small to compare."""
     evenly = torch.linspace(0, len(samples) - 1, min(COMPARED_IMAGES, len(samples))).round().long()
     few = Samples(samples.pixels, samples.rows[evenly], samples.labels[evenly])
     return [pixels for pixels, _ in few.batches(COMPARED_BATCH) if len(pixels) >= SMALLEST_BATCH]
 
 
-def compare(labels: Labels, scores: Scores) -> dict[str, Any]:
-    """Give each arm over its replicates, the difference by seed, its intervals, and McNemar's test of every seed."""
-    figures = {
-        arm: {seed: classification_metrics(labels, given) for seed, given in of_arm.items()}
-        for arm, of_arm in scores.items()
-    }
-    # (seeds, samples)
-    right = {arm: np.stack([given.argmax(1) == labels for given in of_arm.values()]) for arm, of_arm in scores.items()}
-    loss = {
-        arm: np.stack([sample_losses(labels, given) for given in of_arm.values()]) for arm, of_arm in scores.items()
-    }
+def evaluate(
+    scores: Scores, seeds: list[int], training: Mapping[Arm, TrainingMetrics], prepared: Prepared, goal: Goal
+) -> dict[str, Any]:
+    """Return the content of metrics/evaluation.json."""
+    compared = {split: compare_on_split(prepared.labels(split), scores.probabilities[split]) for split in SCORED}
+    accuracy = Interval(**compared["test"]["interval"]["accuracy"])
+    diverged = diverged_seeds(training)
     return {
-        **{arm: over_replicates(figures[arm]) for arm in ARMS},
-        "difference": over_replicates(difference(figures["baseline"], figures["differential"])),
-        "interval": {
-            "accuracy": crossed_interval(right["differential"].astype(float) - right["baseline"]).within(1).as_dict(),
-            "loss": crossed_interval(loss["differential"] - loss["baseline"]).as_dict(),
+        "verdict": {
+            "decision": decide(accuracy),
+            "metric": "accuracy on test",
+            "level": LEVEL,
+            "power": POWER,
+            **accuracy.model_dump(),
         },
-        "mcnemar": {
-            f"seed_{seed}": mcnemar(of_baseline, of_differential)
-            for seed, of_baseline, of_differential in zip(
-                scores["baseline"], right["baseline"], right["differential"], strict=True
-            )
-        },
+        **({"diverged": diverged} if diverged else {}),
+        "goal": {**goal.model_dump(), **{arm: check_goal(goal, training[arm]) for arm in ARMS}},
+        "training": compare_training(training, seeds),
+        "eval_mode": compare_eval_mode(compared["train"], compared["val"]),
+        **{str(split): of_split for split, of_split in compared.items()},
+        "relative_weight_change": {arm: summarize_replicates(scores.weight_change[arm]) for arm in ARMS},
+        "linear_cka": {arm: summarize_replicates(scores.cka[arm]) for arm in ARMS},
     }
 
 
-def of_every_replicate(scores: Scores, table: Callable[[Probabilities], pd.DataFrame]) -> pd.DataFrame:
-    """Give one table for all replicates, with the columns `arm` and `seed` before its own."""
+def write_tables(probabilities: Mapping[Split, ByReplicate], prepared: Prepared) -> None:
+    """Write what is too long for JSON: metrics by class, reliability, and every validation image."""
+    val_labels, val = prepared.labels("val"), probabilities["val"]
+    write_csv(
+        METRICS / "per_class.csv",
+        pd.concat(per_class_table(prepared, split, by_replicate) for split, by_replicate in probabilities.items()),
+    )
+    write_csv(METRICS / "reliability.csv", stack_replicates(val, lambda of_one: reliability(val_labels, of_one)))
+    for arm in ARMS:
+        write_csv(METRICS / f"{arm}_predictions.csv", predictions_table(prepared, "val", val[arm]))
+
+
+def stack_replicates(by_replicate: ByReplicate, table: Callable[[Probabilities], pd.DataFrame]) -> pd.DataFrame:
+    """Return the tables of all replicates as one, with the columns `arm` and `seed` before their own."""
     return pd.concat(
-        pd.concat({(arm, seed): table(given)}, names=["arm", "seed"]).reset_index(level=["arm", "seed"])
-        for arm, of_arm in scores.items()
-        for seed, given in of_arm.items()
+        pd.concat({(arm, seed): table(of_one)}, names=["arm", "seed"]).reset_index(level=["arm", "seed"])
+        for arm, by_seed in by_replicate.items()
+        for seed, of_one in by_seed.items()
     )
 
 
-def per_class_table(prepared: Prepared, part: Part, scores: Scores) -> pd.DataFrame:
-    """Give precision, recall and F1 of every class, replicate by replicate."""
-    labels = prepared.labels(part)
-    table = of_every_replicate(scores, lambda given: metrics_by_class(labels, given, prepared.classes))
-    table.insert(0, "part", part)
+def per_class_table(prepared: Prepared, split: Split, by_replicate: ByReplicate) -> pd.DataFrame:
+    """Return precision, recall and F1 of every class, replicate by replicate."""
+    labels = prepared.labels(split)
+    table = stack_replicates(by_replicate, lambda of_one: metrics_by_class(labels, of_one, prepared.classes))
+    table.insert(0, "split", split)
     return table
 
 
-def predictions_table(prepared: Prepared, part: Part, of_arm: dict[int, Probabilities]) -> pd.DataFrame:
-    """Give the actual and the predicted class of every image of a part, and the probability of the predicted one."""
-    samples = prepared.samples.iloc[prepared.rows(part)]
+def predictions_table(prepared: Prepared, split: Split, by_seed: dict[int, Probabilities]) -> pd.DataFrame:
+    """Return the actual and the predicted class of every image of a split, and the probability of the predicted one."""
+    samples = prepared.samples.iloc[prepared.rows(split)]
     return pd.concat(
         pd.DataFrame(
             {
                 "seed": seed,
                 "image": samples["image"],
                 "actual": samples["class"],
-                "predicted": [prepared.classes[label] for label in given.argmax(1)],
-                "confidence": given.max(1),
+                "predicted": [prepared.classes[label] for label in of_one.argmax(1)],
+                "confidence": of_one.max(1),
             }
         )
-        for seed, given in of_arm.items()
+        for seed, of_one in by_seed.items()
     )
 
 
 if __name__ == "__main__":
-    run(main)
+    run_cli(main)

@@ -13,9 +13,8 @@ from stages.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd  # seldom needed, and slow to load
 
-DIGITS = 6  # enough to tell any two results apart, few enough for a diff that a person reads
-
-
+METRICS = Path("metrics")  # what Git tracks of the results
+DIGITS = 6  # enough to distinguish any two results, few enough for a diff that a person reads
 OLD = "old."  # in the name of a directory that is about to be replaced
 
 
@@ -108,8 +107,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def whole_directory(path: Path) -> Iterator[Path]:
-    """Give an empty directory to fill; on success it takes the place of `path`, on failure it vanishes."""
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """Yield an empty directory to fill; on success it takes the place of `path`, on failure it vanishes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path)
     beside, old = (path.with_name(f".{path.name}.{word}{os.getpid()}") for word in ("", OLD))
@@ -131,7 +130,7 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, DIGITS)
     if isinstance(value, Mapping):
-        return {key: _rounded(part) for key, part in value.items()}
+        return {key: _rounded(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(part) for part in value]
+        return [_rounded(entry) for entry in value]
     return value

@@ -25,22 +25,24 @@ from torch import nn
 
 from stages.data.batches import Samples, batch_sizes, open_samples
 from stages.data.store import open_prepared
-from stages.errors import UserError, run
+from stages.errors import UserError, run_cli
 from stages.files import write_csv, write_text
-from stages.models.compute import Compute, memory_told, set_up_compute
-from stages.models.network import Classifier, Network, build_network, refuse_unfit_images
-from stages.params import Params, Rates, load_params
-from stages.progress import Bar, steps
-from stages.rates.finder import Trial, growing_rates, range_test, suggest_rate
+from stages.models.compute import Compute, report_out_of_memory, set_up_compute
+from stages.models.network import Classifier, Network, build_network, check_image_size
+from stages.params import LearningRates, Params, load_params
+from stages.progress import ProgressBar, progress_bar
 from stages.rates.freezing import freeze_all_but, train_mode
-from stages.rates.optimizers import build_optimizer, parameter_groups, scale_rates
-from stages.rates.policies import GroupPlan
-from stages.reporting.figures import as_svg, range_tests
-from stages.training.features import head_on_features
+from stages.rates.lr_finder import RangeTestStep, geometric_rates, range_test, suggest_rate
+from stages.rates.optimizers import build_optimizer, build_param_groups, set_lr
+from stages.rates.policies import GroupPlan, given_rates
+from stages.reporting.charts import as_svg, range_tests
+from stages.training.frozen_features import head_on_features
 from stages.training.loop import DivergedError, train_step
 
-LOWEST, HIGHEST, STEPS, FEWEST = 1e-6, 1.0, 80, 40
-FIXED = 64  # images on which the loss is measured; more cost time, fewer make the suggestion hang on which they are
+LOWEST_RATE, HIGHEST_RATE, STEPS, MIN_STEPS = 1e-6, 1.0, 80, 40
+FIXED_IMAGES = (
+    64  # images on which the loss is measured; more cost time, fewer make the suggestion hang on which they are
+)
 Step = Callable[[float], float]
 
 
@@ -53,13 +55,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write to (default: report)")
     parser.add_argument("--json", action="store_true", help="print the suggestions as one JSON object instead")
     options = parser.parse_args()
-    if options.steps < FEWEST:
-        raise UserError(f"--steps: {options.steps} steps show no curve; give {FEWEST} or more")
+    if options.steps < MIN_STEPS:
+        raise UserError(f"--steps: {options.steps} steps show no curve; give {MIN_STEPS} or more")
     params = load_params()
     seed = params.train.seeds[0] if options.seed is None else options.seed
     if not 0 <= seed < 2**32:
         raise UserError(f"--seed: {seed} is no seed; give a number from 0 to {2**32 - 1}")
-    refuse_stale_images()
+    check_prepared_is_current()
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -68,27 +70,27 @@ def main() -> None:
     prepared = open_prepared()
     samples = open_samples(prepared, ["train"], compute.device)["train"]
     network = build_network(params.model, len(prepared.classes), seed)
-    refuse_unfit_images(network, params.model, prepared.image_size, prepared.channels)
+    check_image_size(network, params.model, prepared.image_size, prepared.channels)
     network.module.to(compute.device)
 
-    with steps(3 * options.steps, unit=" steps") as bar, memory_told(params.train):
-        trials = find_rates(network, samples, params, compute, seed, options.steps, bar)
-    suggestions = {part: rate for part, found in trials.items() if (rate := suggest_rate(found)) is not None}
+    with progress_bar(3 * options.steps, unit=" steps") as bar, report_out_of_memory(params.train):
+        tests_by_part = find_rates(network, samples, params, compute, seed, options.steps, bar)
+    suggestions = {part: rate for part, found in tests_by_part.items() if (rate := suggest_rate(found)) is not None}
 
     table = pd.DataFrame(
-        {"part": part, "step": step, "learning_rate": trial.rate, "loss": trial.loss, "smoothed_loss": trial.smoothed}
-        for part, found in trials.items()
-        for step, trial in enumerate(found, start=1)
+        {"part": part, "step": step, "learning_rate": taken.rate, "loss": taken.loss, "smoothed_loss": taken.smoothed}
+        for part, found in tests_by_part.items()
+        for step, taken in enumerate(found, start=1)
     )
     write_csv(options.out / "find_rates.csv", table, number="%.6g")
     write_text(options.out / "find_rates.svg", as_svg(range_tests(table, suggestions)))
     if options.json:
         print(json.dumps(suggestions))
     else:
-        print_suggestions(suggestions, trials, params.lr, options.out)
+        print_suggestions(suggestions, tests_by_part, params.lr, options.out)
 
 
-def refuse_stale_images() -> None:
+def check_prepared_is_current() -> None:
     """Ask DVC whether the prepared images are those that params.yaml asks for.
 
     Raises:
@@ -100,8 +102,8 @@ def refuse_stale_images() -> None:
 
 
 def find_rates(
-    network: Network, samples: Samples, params: Params, compute: Compute, seed: int, steps: int, bar: Bar
-) -> dict[str, list[Trial]]:
+    network: Network, samples: Samples, params: Params, compute: Compute, seed: int, steps: int, bar: ProgressBar
+) -> dict[str, list[RangeTestStep]]:
     """Run the three range tests: `head`, `backbone` and `all`. The network ends with the weights that it came with.
 
     Args:
@@ -115,23 +117,23 @@ def find_rates(
     """
     first = {name: tensor.clone() for name, tensor in network.module.state_dict().items()}
     head, backbone = ["head"], [group for group in network.groups if group != "head"]
-    rates = growing_rates(LOWEST, HIGHEST, steps)
-    begin = partial(learner, network, samples, compute, seed)
-    trials: dict[str, list[Trial]] = {}
+    rates = geometric_rates(LOWEST_RATE, HIGHEST_RATE, steps)
+    begin = partial(make_step, network, samples, compute, seed)
+    tests_by_part: dict[str, list[RangeTestStep]] = {}
 
     def test(part: str, step: Step) -> None:
         bar.set_description(f"range test, {part}")
-        trials[part] = list(range_test(step, _shown(rates, bar)))
+        tests_by_part[part] = list(range_test(step, _shown(rates, bar)))
 
     test("head", begin(head, params))
     network.module.load_state_dict(first)
-    if rate := suggest_rate(trials["head"]):
+    if rate := suggest_rate(tests_by_part["head"]):
         train_head(begin, params, rate, len(samples))
         test("backbone", begin(backbone, params))
         network.module.load_state_dict(first)
     test("all", begin([*head, *backbone], params))
     network.module.load_state_dict(first)
-    return trials
+    return tests_by_part
 
 
 def train_head(begin: Callable[[list[str], Params], Step], params: Params, rate: float, samples: int) -> None:
@@ -146,8 +148,10 @@ def train_head(begin: Callable[[list[str], Params], Step], params: Params, rate:
         step(rate)
 
 
-def learner(network: Network, samples: Samples, compute: Compute, seed: int, groups: list[str], params: Params) -> Step:
-    """Give a function that takes one step of some layer groups at a rate, and gives the loss of a fixed batch before.
+def make_step(
+    network: Network, samples: Samples, compute: Compute, seed: int, groups: list[str], params: Params
+) -> Step:
+    """Return a function that takes one step of some layer groups at a rate, and gives the loss of a fixed batch before.
 
     Args:
         network: learns, in place.
@@ -163,10 +167,10 @@ def learner(network: Network, samples: Samples, compute: Compute, seed: int, gro
     if on_features := head_on_features(network, {"train": samples}, train, compute):
         classifier, samples = on_features[0], on_features[1]["train"]
     plan = {group: GroupPlan(1.0) for group in network.groups}
-    entries = parameter_groups(params.optimizer, module, network.groups, plan)
-    optimizer = build_optimizer(params.optimizer, entries, groups)
+    param_groups = build_param_groups(params.optimizer, module, network.groups, plan)
+    optimizer = build_optimizer(params.optimizer, param_groups, groups)
     batches = (batch for epoch in count(1) for batch in samples.shuffled_batches(train, seed, epoch))
-    as_they_are = train.model_copy(update={"batch_size": FIXED, "augment": [], "mixup": 0, "cutmix": 0})
+    as_they_are = train.model_copy(update={"batch_size": FIXED_IMAGES, "augment": [], "mixup": 0, "cutmix": 0})
     fixed_inputs, fixed_labels = next(samples.shuffled_batches(as_they_are, seed, epoch=0))
     train_mode(classifier.module, train)
     torch.manual_seed(seed)  # dropout
@@ -175,36 +179,44 @@ def learner(network: Network, samples: Samples, compute: Compute, seed: int, gro
         with torch.no_grad(), compute.autocast():
             loss = nn.functional.cross_entropy(classifier.logits(fixed_inputs.clone()), fixed_labels)
         inputs, labels = next(batches)
-        scale_rates(optimizer, rate)
+        set_lr(optimizer, rate)
         with contextlib.suppress(DivergedError):  # the next loss on the fixed images says so too
-            train_step(classifier, optimizer, inputs, labels, params, compute)
+            train_step(
+                classifier,
+                optimizer,
+                inputs,
+                labels,
+                compute,
+                grad_accum_steps=train.grad_accum_steps,
+                clip_grad_norm=params.optimizer.clip_grad_norm,
+            )
         return loss.item()
 
     return step
 
 
 def print_suggestions(
-    suggestions: dict[str, float], trials: dict[str, list[Trial]], rates: Rates, folder: Path
+    suggestions: dict[str, float], tests_by_part: dict[str, list[RangeTestStep]], rates: LearningRates, folder: Path
 ) -> None:
     """Print what to paste, with what keeps it from counting set to null, and where the curves are."""
     console = Console(soft_wrap=True, highlight=False)
-    for part, found in trials.items():
+    for part, found in tests_by_part.items():
         until = f"{len(found)} steps, up to a rate of {found[-1].rate:.2g}" if found else "no step"
         nothing = "suggests nothing: the loss does not fall over a whole decade of rates"
         console.print(f"{part}: {f'suggests {suggestions[part]:.2g}' if part in suggestions else nothing} ({until})")
-    if "backbone" not in trials:
+    if "backbone" not in tests_by_part:
         console.print("backbone: not tested, for without a rate there is no trained head to give it")
     console.print()
     if {"head", "backbone"} <= set(suggestions):
-        instead = "".join(f" -S lr.{key}=null" for key in ("decay", "range") if getattr(rates, key))
+        instead = "".join(f" -S lr.{key}=null" for key in ("layer_decay", "range") if getattr(rates, key))
         console.print(f"-S lr.backbone={suggestions['backbone']:.2g} -S lr.head={suggestions['head']:.2g}{instead}")
     if "all" in suggestions:
-        instead = " -S lr.baseline=null" if rates.baseline and rates.baseline.rates() else ""
+        instead = " -S lr.baseline=null" if rates.baseline and given_rates(rates.baseline) else ""
         console.print(f"-S lr.uniform={suggestions['all']:.2g}{instead}")
     console.print(f"\nThe curves: {folder / 'find_rates.svg'}, {folder / 'find_rates.csv'}")
 
 
-def _shown(rates: list[float], bar: Bar) -> Iterator[float]:
+def _shown(rates: list[float], bar: ProgressBar) -> Iterator[float]:
     for rate in rates:
         yield rate
         bar.set_postfix(rate=f"{rate:.1e}", refresh=False)
@@ -212,4 +224,4 @@ def _shown(rates: list[float], bar: Bar) -> Iterator[float]:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_cli(main)

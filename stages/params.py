@@ -1,9 +1,5 @@
-"""The schema of params.yaml: the one place that knows every knob, its type and its bounds.
+"""The schema of params.yaml: the one place that knows every parameter, its type and its bounds."""
 
-`python -m stages.params` checks the file and says everything that is wrong with it at once.
-"""
-
-import argparse
 import difflib
 import math
 import re
@@ -12,23 +8,23 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
 
-from stages.errors import UserError, run
+from stages.errors import UserError
+from stages.yaml12 import read_yaml
 
 PARAMS_FILE = Path("params.yaml")
 
 Arm = Literal["baseline", "differential"]
 ARMS: tuple[Arm, ...] = get_args(Arm)
 
-Part = Literal["train", "val", "test"]
-PARTS: tuple[Part, ...] = get_args(Part)
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 Augmentation = Literal[
     "horizontal_flip", "vertical_flip", "quarter_turn", "random_resized_crop", "color_jitter", "random_erasing"
 ]
 
-Grain = Literal["stages", "blocks"]
+Granularity = Literal["stages", "blocks"]
 
 
 def _without_repeats(values: list[Any]) -> list[Any]:
@@ -68,7 +64,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Split(Section):
+class SplitFractions(Section):
     """Fractions of the images."""
 
     train: Fraction
@@ -83,7 +79,7 @@ class Split(Section):
         return self
 
 
-class Cap(Section):
+class MaxImages(Section):
     """The most images that are taken; null takes all."""
 
     train: Count | None
@@ -104,10 +100,10 @@ class Data(Section):
     threshold: Annotated[float, Field(ge=0, lt=1)]
     # Five halvings, as in every network of the ResNet line, leave less than one pixel of anything smaller.
     image_size: Annotated[int, Field(ge=32, le=4096)]
-    colour: Literal["auto", "grey", "rgb"]
-    split: Split
-    split_by: Literal["count", "hash"]
-    cap: Cap
+    color: Literal["auto", "gray", "rgb"]
+    split: SplitFractions
+    split_by: Literal["stratified", "hash"]
+    max_images: MaxImages
     seed: Seed
     on_bad_image: Literal["error", "skip"]
     allow_leaks: bool
@@ -130,101 +126,48 @@ class Model(Section):
     library: Literal["timm", "torchvision"]
     name: Annotated[str, Field(min_length=1)]
     weights: Annotated[str, Field(min_length=1)]
-    layer_groups: Grain
+    layer_groups: Granularity
 
 
-Decay = Annotated[float, Field(gt=0, le=1)]
+def _ascending(ends: list[float]) -> list[float]:
+    if ends[0] > ends[1]:
+        raise ValueError(f"goes from the stem's rate up to the head's, so {ends} is the wrong way round")
+    return ends
+
+
+LayerDecay = Annotated[float, Field(gt=0, le=1)]
 GroupName = Annotated[str, Field(min_length=1)]
-RateRange = Annotated[list[PositiveRate], Field(min_length=2, max_length=2)]
+LearningRateRange = Annotated[list[PositiveRate], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
 
 
 class Policy(Section):
-    """How one arm gives each layer group its rate, per step, and from which epoch on.
+    """The keys that give the layer groups of one arm their rates, per step, and their first epochs.
 
-    The rates come in one of four ways: `uniform`, `backbone` and `head`, `head` and `decay`, or `range`.
+    `stages/rates/policies.py` says which of them may stand together and what they mean.
     """
 
     uniform: Rate | None = None
     backbone: Rate | None = None
     head: Rate | None = None
-    decay: Decay | None = None
-    range: RateRange | None = None
+    layer_decay: LayerDecay | None = None
+    range: LearningRateRange | None = None
     groups: dict[GroupName, Rate] | None = None
-    head_first: Annotated[int, Field(ge=0)] = 0
+    head_only_epochs: Annotated[int, Field(ge=0)] = 0
     gradual_unfreezing: bool = False
 
-    def rates(self) -> dict[str, Any]:
-        """Give the keys that say a rate, with what they say."""
-        return self.model_dump(include=RATE_KEYS, exclude_none=True)
 
-    @property
-    def problem(self) -> str | None:
-        """What keeps these keys from being a policy."""
-        given, groups = self.rates(), self.groups or {}
-        if set(given) not in ONE_WAY:
-            return "give uniform, or backbone and head, or head and decay, or range, and no mixture of them"
-        if self.range and self.range[0] > self.range[1]:
-            return f"range goes from the stem's rate up to the head's, so {self.range} is the wrong way round"
-        zero = [key for key in ("uniform", "backbone", "head") if given.get(key) == 0]
-        if not self.range and len(zero) == len(set(given) - {"decay"}) and not any(groups.values()):
-            are = f"{' and '.join(zero)} {'are' if len(zero) > 1 else 'is'} 0"
-            return f"{are}, so this arm would train nothing; set a rate above 0"
-        head = groups.get("head", 1 if self.range else given.get("head", self.uniform))
-        if not head and (self.head_first or self.gradual_unfreezing):
-            phase = "head_first" if self.head_first else "gradual_unfreezing"
-            return f"the head's rate is 0, but {phase} trains it alone first; set it above 0"
-        return None
-
-    @property
-    def freezes_the_backbone(self) -> bool:
-        """Whether the head alone learns at all."""
-        return self.backbone == 0 and not any(rate for group, rate in (self.groups or {}).items() if group != "head")
-
-
-RATE_KEYS = {"uniform", "backbone", "head", "decay", "range"}
-ONE_WAY = ({"uniform"}, {"backbone", "head"}, {"head", "decay"}, {"range"})
-
-
-class Rates(Section):
+class LearningRates(Section):
     """The learning rates of both arms. The baseline reads `uniform` and `baseline`, the differential arm the rest."""
 
     uniform: Rate
     backbone: Rate
     head: Rate
-    decay: Decay | None
-    range: RateRange | None
+    layer_decay: LayerDecay | None
+    range: LearningRateRange | None
     groups: dict[GroupName, Rate] | None
-    head_first: Annotated[int, Field(ge=0)]
+    head_only_epochs: Annotated[int, Field(ge=0)]
     gradual_unfreezing: bool
     baseline: Policy | None
-
-    def policy(self, arm: Arm) -> Policy:
-        """Give an arm's policy: what it says itself, or what the flat keys say."""
-        if arm == "baseline":
-            own = self.baseline or Policy()
-            return own if own.rates() else own.model_copy(update={"uniform": self.uniform})
-        return Policy(
-            backbone=None if self.range or self.decay else self.backbone,
-            head=None if self.range else self.head,
-            decay=self.decay,
-            range=self.range,
-            groups=self.groups,
-            head_first=self.head_first,
-            gradual_unfreezing=self.gradual_unfreezing,
-        )
-
-    @model_validator(mode="after")
-    def _every_arm_has_a_policy(self) -> Self:
-        if self.decay and self.range:
-            raise ValueError("decay and range both take the place of backbone; set one of them to null")
-        problems = [f"{arm}: {problem}" for arm in ARMS if (problem := self.policy(arm).problem)]
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
-
-
-# Where params.yaml keeps what an arm's policy adds to its rates.
-PLACES: dict[Arm, str] = {"baseline": "lr.baseline", "differential": "lr"}
 
 
 class Optimizer(Section):
@@ -234,8 +177,8 @@ class Optimizer(Section):
     momentum: Annotated[float, Field(ge=0, lt=1)]
     nesterov: bool
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    decay_biases_and_norms: bool
-    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
+    weight_decay_on_bias_and_norm: bool
+    clip_grad_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
 
     @model_validator(mode="after")
     def _nesterov_has_momentum(self) -> Self:
@@ -245,13 +188,13 @@ class Optimizer(Section):
 
 
 class Schedule(Section):
-    """How the rates change from step to step: one scale for all of them."""
+    """How the rates change from step to step: one multiplier for all of them."""
 
     name: Literal["constant", "cosine", "linear", "one_cycle", "step"]
     warmup: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     warmup_unit: Literal["epochs", "steps"]
-    step_every: Annotated[int, Field(ge=1)]
-    step_factor: Annotated[float, Field(gt=0, lt=1)]
+    step_size: Annotated[int, Field(ge=1)]
+    gamma: Annotated[float, Field(gt=0, lt=1)]
 
     @model_validator(mode="after")
     def _one_warmup(self) -> Self:
@@ -266,7 +209,7 @@ class Train(Section):
     epochs: Annotated[int, Field(ge=1, le=100_000)]
     # BatchNorm needs two images to speak of a variance.
     batch_size: Annotated[int, Field(ge=2)]
-    accumulate: Annotated[int, Field(ge=1)]
+    grad_accum_steps: Annotated[int, Field(ge=1)]
     seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_without_repeats)]
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "float32", "bfloat16"]
@@ -282,22 +225,22 @@ class Train(Section):
 
     @model_validator(mode="after")
     def _every_piece_has_two_images(self) -> Self:
-        if 2 * self.accumulate > self.batch_size:
+        if 2 * self.grad_accum_steps > self.batch_size:
             raise ValueError(
-                f"accumulate: {self.accumulate} pieces of a batch of {self.batch_size} have fewer than two images; "
-                f"set it to {self.batch_size // 2} at most"
+                f"grad_accum_steps: {self.grad_accum_steps} pieces of a batch of {self.batch_size} have fewer than two "
+                f"images; set it to {self.batch_size // 2} at most"
             )
         return self
 
 
-class Unfinished(Section):
-    """How training keeps its state until it is finished. It changes no result."""
+class Resume(Section):
+    """How often the state of a training is saved until it is finished. It changes no result."""
 
-    save_every: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    save_every_minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Goal(Section):
-    """What the story asks for."""
+    """Thresholds that a goal sets for one arm, as fractions."""
 
     val_accuracy_above: Annotated[float, Field(ge=0, le=1)]
     train_accuracy_below: Annotated[float, Field(ge=0, le=1)]
@@ -314,23 +257,16 @@ class Params(Section):
 
     data: Data
     model: Model
-    lr: Rates
+    lr: LearningRates
     optimizer: Optimizer
     schedule: Schedule
     train: Train
-    unfinished: Unfinished
+    resume: Resume
     goal: Goal
     review: Review
 
     @model_validator(mode="after")
-    def _every_phase_has_its_epochs(self) -> Self:
-        for arm, place in PLACES.items():
-            policy = self.lr.policy(arm)
-            if policy.head_first >= self.train.epochs and not policy.freezes_the_backbone:
-                raise ValueError(
-                    f"{place}.head_first: {policy.head_first} leaves the backbone none of the {self.train.epochs} "
-                    f"epochs; set it below train.epochs, or the backbone's rate to 0 to train the head alone"
-                )
+    def _warmup_is_shorter_than_training(self) -> Self:
         if self.schedule.warmup_unit == "epochs" and self.schedule.warmup >= self.train.epochs:
             raise ValueError(
                 f"schedule.warmup: {self.schedule.warmup:g} epochs leave nothing of the {self.train.epochs} epochs; "
@@ -340,14 +276,22 @@ class Params(Section):
 
 
 def load_params(path: Path = PARAMS_FILE) -> Params:
-    """Read params.yaml and hold it against the schema.
+    """Read params.yaml and check it against the schema.
 
     Raises:
         UserError: the file is missing, is not YAML, or breaks the schema; every problem has its line.
     """
+    return check_schema(read_params(path), path)
+
+
+def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
+    """Read params.yaml, and check nothing but that it has sections.
+
+    Raises:
+        UserError: the file is missing or is not YAML.
+    """
     try:
-        # YAML 1.2, as DVC reads it: to a YAML 1.1 reader 1e-4 would be text.
-        content = YAML(typ="safe", pure=True).load(path)
+        content = read_yaml(path)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run this in the project's folder") from None
     except OSError as error:
@@ -356,30 +300,42 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
         raise UserError(f"{path} cannot be read as YAML: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold sections such as `lr:`")
-    return check_params(content, path)
+    return content
 
 
-def check_params(content: dict[str, Any], path: Path = PARAMS_FILE) -> Params:
-    """Hold the content of params.yaml against the schema.
+def check_schema(content: dict[str, Any], path: Path = PARAMS_FILE) -> Params:
+    """Return the content of params.yaml as checked sections.
 
     Raises:
         UserError: it breaks the schema; every problem has its line.
     """
+    if problems := schema_problems(content):
+        raise params_error(problems, path)
+    return Params.model_validate(content)
+
+
+def schema_problems(content: dict[str, Any]) -> list[str]:
+    """Return everything in which the content of params.yaml breaks the schema, each as `lr.head: what is wrong`."""
     try:
-        return Params.model_validate(content)
+        Params.model_validate(content)
     except ValidationError as error:
-        problems = sorted({_in_the_users_words(problem) for problem in error.errors()})
-        raise UserError("\n       ".join(f"{path}: {problem}" for problem in problems)) from None
+        return sorted({_describe_problem(problem) for problem in error.errors()})
+    return []
 
 
-def _in_the_users_words(problem: Any) -> str:
+def params_error(problems: list[str], path: Path = PARAMS_FILE) -> UserError:
+    """Return the error that lists all problems of params.yaml, a line for each."""
+    return UserError("\n       ".join(f"{path}: {problem}" for problem in problems))
+
+
+def _describe_problem(problem: Any) -> str:
     """One problem that pydantic found, as `lr.head: what is wrong (is VALUE)`."""
     place = ".".join(str(key) for key in problem["loc"] if key != "[key]")
     match problem["type"]:
         case "value_error" if not place:  # it concerns several sections, and names them itself
             return str(problem["ctx"]["error"])
         case "extra_forbidden":
-            return f"{place}: unknown key{_nearest(problem['loc'])}"
+            return f"{place}: unknown key{_closest_keys(problem['loc'])}"
         case "missing":
             return f"{place}: missing"
         case "value_error":
@@ -391,7 +347,7 @@ def _in_the_users_words(problem: Any) -> str:
             return f"{place}: {wish}, is {reprlib.repr(problem['input'])}"
 
 
-def _nearest(location: tuple[str | int, ...]) -> str:
+def _closest_keys(location: tuple[str | int, ...]) -> str:
     """The known keys at that place, the one that was probably meant first."""
     section: Any = Params
     for key in location[:-1]:
@@ -400,14 +356,3 @@ def _nearest(location: tuple[str | int, ...]) -> str:
     known = list(section.model_fields)
     meant = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f"; did you mean {meant[0]}?" if meant else f"; known are {', '.join(known)}"
-
-
-def main() -> None:
-    """Check params.yaml."""
-    argparse.ArgumentParser(prog="python -m stages.params", description=__doc__.split("\n\n")[1]).parse_args()
-    load_params()
-    print(f"{PARAMS_FILE} is in order")
-
-
-if __name__ == "__main__":
-    run(main)

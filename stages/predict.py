@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from stages.data.images import read_pixels
-from stages.errors import run
+from stages.errors import run_cli
 from stages.models.checkpoint import Checkpoint, load_checkpoint
 
-SHOWN = 10  # classes of each image in the table; JSON has them all
+MAX_SHOWN = 10  # classes of each image in the table; JSON has them all
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def predict(checkpoint: Checkpoint, image: Path) -> dict[str, float]:
-    """Give each class its probability.
+    """Return each class its probability.
 
     Raises:
         UserError: the file is no image.
@@ -55,7 +55,7 @@ def print_for_people(predictions: list[tuple[str, dict[str, float]]]) -> None:
     table = Table("image", "class")
     table.add_column("probability", justify="right", no_wrap=True)
     for image, probabilities in predictions:
-        likely = sorted(probabilities.items(), key=lambda entry: -entry[1])[:SHOWN]
+        likely = sorted(probabilities.items(), key=lambda entry: -entry[1])[:MAX_SHOWN]
         for place, (name, probability) in enumerate(likely):
             shown = "" if place else image
             table.add_row(Text(shown), Text(name), f"{probability:.1%}", end_section=place == len(likely) - 1)
@@ -63,4 +63,4 @@ def print_for_people(predictions: list[tuple[str, dict[str, float]]]) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_cli(main)

@@ -16,31 +16,31 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from stages.data.checks import CHECKS, Finding, as_table, count, follows, stopping
-from stages.data.decoding import Job, decode_all
+from stages.data.checks import CHECKS, Finding, as_table, blocking_problems, count_findings, effective_consequence
+from stages.data.decoding import DecodeJob, decode_all
+from stages.data.duplicates import near_duplicates, same_pixels
 from stages.data.image_set import ImageSet
-from stages.data.likeness import near_duplicates, same_pixels
 from stages.data.sources import load_source
-from stages.data.splits import UNUSED, class_balance, few_samples, groups_in_two_parts, parts_too_small, split_samples
+from stages.data.splits import UNUSED, class_balance, few_samples, groups_in_two_splits, split_samples, splits_too_small
 from stages.data.store import PREPARED, make_array, open_prepared, write_samples
-from stages.errors import UserError, run
-from stages.files import whole_directory, write_csv, write_json, write_text
-from stages.params import PARTS, Data, load_params
-from stages.progress import steps
+from stages.errors import UserError, run_cli
+from stages.files import METRICS, atomic_directory, write_csv, write_json, write_text
+from stages.params import SPLITS, Data, load_params
+from stages.progress import progress_bar
 from stages.reporting.thumbnails import contact_sheet
 
-METRICS, CONTACT_SHEET = Path("metrics"), Path("data/contact_sheet.svg")
-EXAMPLES = 20  # of what each check found, in a rehearsal for people
+CONTACT_SHEET = Path("data/contact_sheet.svg")
+EXAMPLES = 20  # of what each check found, in a dry run for people
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PrepareResult:
     """What became of the images.
 
     Attributes:
-        samples: a row for each image of the array, with its `class` and its `part`; a skipped one has no part.
+        samples: a row for each image of the array, with its `class` and its `split`; a skipped one has no split.
         source: where they came from.
-        balance: a row for each part and class, with the number of its images.
+        balance: a row for each split and class, with the number of its images.
         findings: of every check.
         problems: why params.yaml does not allow to go on, in lines for people; none where it does.
     """
@@ -65,133 +65,133 @@ def main() -> None:
     data = load_params().data
 
     if options.dry_run:
-        rehearse(data, as_json=options.json)
+        dry_run(data, as_json=options.json)
         return
-    outcome = prepare(data)
-    counts = summarise(outcome, data)
+    result = prepare(data)
+    counts = summarize(result, data)
     write_text(CONTACT_SHEET, contact_sheet(open_prepared()))
-    write_csv(METRICS / "class_balance.csv", outcome.balance)
-    write_csv(METRICS / "prepare_checks.csv", as_table(outcome.findings, data))
+    write_csv(METRICS / "class_balance.csv", result.balance)
+    write_csv(METRICS / "prepare_checks.csv", as_table(result.findings, data))
     write_json(METRICS / "prepare.json", counts)
-    print("prepared", in_a_line(counts))
+    print("prepared", describe_counts(counts))
     for check, found in counts["checks"].items():
         if found and CHECKS[check].consequence in ("skipped", "leak", "warned"):
-            print(f"{check}: {found:,} ({CHECKS[check].means}); see {METRICS / 'prepare_checks.csv'}")
+            print(f"{check}: {found:,} ({CHECKS[check].description}); see {METRICS / 'prepare_checks.csv'}")
 
 
-def prepare(data: Data, folder: Path = PREPARED) -> Outcome:
+def prepare(data: Data, folder: Path = PREPARED) -> PrepareResult:
     """Write the prepared images into a folder, whole or not at all.
 
     Raises:
         UserError: what was found does not allow to go on.
     """
-    with whole_directory(folder) as beside:
-        outcome = check_and_decode(data, beside)
-        if outcome.problems:
-            raise UserError("\n       ".join(outcome.problems))
-        write_samples(beside, outcome.samples)
-    return outcome
+    with atomic_directory(folder) as beside:
+        result = check_and_decode(data, beside)
+        if result.problems:
+            raise UserError("\n       ".join(result.problems))
+        write_samples(beside, result.samples)
+    return result
 
 
-def rehearse(data: Data, as_json: bool) -> None:
-    """Say what `prepare` would do and what is wrong, and write nothing.
+def dry_run(data: Data, as_json: bool) -> None:
+    """Print what `prepare` would do and what is wrong, and write nothing.
 
     Raises:
         UserError: it would stop.
     """
-    outcome = check_and_decode(data, folder=None)
+    result = check_and_decode(data, folder=None)
     if as_json:
-        findings = as_table(outcome.findings, data).to_dict("records")
-        print(json.dumps({**summarise(outcome, data), "findings": findings, "problems": outcome.problems}))
+        findings = as_table(result.findings, data).to_dict("records")
+        print(json.dumps({**summarize(result, data), "findings": findings, "problems": result.problems}))
     else:
-        print_for_people(outcome, data)
-    if outcome.problems:
-        raise UserError("\n       ".join(outcome.problems))
+        print_for_people(result, data)
+    if result.problems:
+        raise UserError("\n       ".join(result.problems))
 
 
-def check_and_decode(data: Data, folder: Path | None) -> Outcome:
-    """Find the images, give each its part, decode those that are used, and look for what is wrong.
+def check_and_decode(data: Data, folder: Path | None) -> PrepareResult:
+    """Find the images, give each its split, decode those that are used, and look for what is wrong.
 
     Args:
         data: the section of params.yaml.
         folder: where the array is written; None writes and downloads nothing.
     """
     source = load_source(data, may_download=folder is not None)
-    parts = split_samples(source.samples, data)
-    rows = list(parts.index[parts != UNUSED])
+    splits = split_samples(source.samples, data)
+    rows = list(splits.index[splits != UNUSED])
     samples = source.samples.loc[rows].reset_index(drop=True)
     samples["class"] = [source.classes[label] for label in samples["label"]]
-    samples["part"] = parts[rows].to_numpy()
+    samples["split"] = splits[rows].to_numpy()
 
     array = make_array(folder, (len(rows), data.image_size, data.image_size, source.channels)) if folder else None
     names = source.samples["image"].tolist()
-    job = Job(source.images, names, rows, data.image_size, source.channels, data.max_megapixels, array)
-    with steps(len(rows), unit=" images") as bar:
+    job = DecodeJob(source.images, names, rows, data.image_size, source.channels, data.max_megapixels, array)
+    with progress_bar(len(rows), unit=" images") as bar:
         bar.set_description("preparing")
         decoded = decode_all(job, on_images=bar.update)
 
     good = samples[decoded.good]
     same, under_two_labels = same_pixels(good, decoded.digests[good.index])
     good = good.drop(index=under_two_labels)
-    samples.loc[samples.index.difference(good.index), "part"] = UNUSED
+    samples.loc[samples.index.difference(good.index), "split"] = UNUSED
     balance = class_balance(good, source.classes)
     findings = [
         *source.findings,
         *decoded.findings,
         *same,
         *near_duplicates(good, decoded.digests[good.index], decoded.hashes[good.index]),
-        *groups_in_two_parts(good),
+        *groups_in_two_splits(good),
         *few_samples(balance),
     ]
     findings = list(dict.fromkeys(findings))  # a table may list a file twice
-    problems = [*stopping(findings, data), *parts_too_small(balance)]
-    return Outcome(samples, source, balance, findings, problems)
+    problems = [*blocking_problems(findings, data), *splits_too_small(balance)]
+    return PrepareResult(samples, source, balance, findings, problems)
 
 
-def summarise(outcome: Outcome, data: Data) -> dict[str, Any]:
-    """Give the counts of metrics/prepare.json."""
-    checks = count(outcome.findings)
-    by_part = {part: of_part.set_index("class")["images"] for part, of_part in outcome.balance.groupby("part")}
+def summarize(result: PrepareResult, data: Data) -> dict[str, Any]:
+    """Return the counts of metrics/prepare.json."""
+    checks = count_findings(result.findings)
+    by_split = {split: of_split.set_index("class")["images"] for split, of_split in result.balance.groupby("split")}
     return {
-        "images": int(outcome.balance["images"].sum()),
-        "skipped": int((outcome.samples["part"] == UNUSED).sum()) + checks["no_label"],
-        "left_over": len(outcome.source.samples) - len(outcome.samples),
+        "images": int(result.balance["images"].sum()),
+        "skipped": int((result.samples["split"] == UNUSED).sum()) + checks["no_label"],
+        "unassigned": len(result.source.samples) - len(result.samples),
         "image_size": data.image_size,
-        "channels": outcome.source.channels,
-        **{part: {"images": int(by_part[part].sum()), "classes": by_part[part].to_dict()} for part in PARTS},
+        "channels": result.source.channels,
+        **{split: {"images": int(by_split[split].sum()), "classes": by_split[split].to_dict()} for split in SPLITS},
         "checks": checks,
     }
 
 
-def in_a_line(counts: dict[str, Any]) -> str:
-    """Say how many images there are of each part, from the content of metrics/prepare.json."""
-    of_parts = ", ".join(f"{counts[part]['images']:,} {part}" for part in PARTS)
-    beside = "".join(f", {counts[key]:,} {key.replace('_', ' ')}" for key in ("skipped", "left_over") if counts[key])
-    return f"{counts['images']:,} images at {counts['image_size']} px: {of_parts}{beside}"
+def describe_counts(counts: dict[str, Any]) -> str:
+    """Return how many images there are of each split, from the content of metrics/prepare.json."""
+    in_splits = ", ".join(f"{counts[split]['images']:,} {split}" for split in SPLITS)
+    beside = "".join(f", {counts[key]:,} {key.replace('_', ' ')}" for key in ("skipped", "unassigned") if counts[key])
+    return f"{counts['images']:,} images at {counts['image_size']} px: {in_splits}{beside}"
 
 
-def print_for_people(outcome: Outcome, data: Data) -> None:
+def print_for_people(result: PrepareResult, data: Data) -> None:
     """Print what would be made and what was found, as tables. Names are text, never markup."""
     console = Console()
-    console.print("would prepare", in_a_line(summarise(outcome, data)), highlight=False)
-    balance = outcome.balance.pivot_table(index="class", columns="part", values="images", sort=False)
-    table = Table("class", *(Column(part, justify="right") for part in PARTS))
+    console.print("would prepare", describe_counts(summarize(result, data)), highlight=False)
+    balance = result.balance.pivot_table(index="class", columns="split", values="images", sort=False)
+    table = Table("class", *(Column(split, justify="right") for split in SPLITS))
     for name, counts in balance.iterrows():
-        table.add_row(Text(str(name)), *(f"{int(counts[part]):,}" for part in PARTS))
+        table.add_row(Text(str(name)), *(f"{int(counts[split]):,}" for split in SPLITS))
     console.print(table)
 
-    findings = as_table(outcome.findings, data)
+    findings = as_table(result.findings, data)
     for check in findings["check"].unique():
         found = findings[findings["check"] == check]
-        says = f"\n{check}: {len(found):,} {follows(check, data)}; {CHECKS[check].means}"
+        says = f"\n{check}: {len(found):,} {effective_consequence(check, data)}; {CHECKS[check].description}"
         console.print(Text(says), soft_wrap=True)
         for row in found.head(EXAMPLES).itertuples(index=False):
             console.print(Text(f"  {row.image}" + (f": {row.detail}" if row.detail else "")), soft_wrap=True)
         if len(found) > EXAMPLES:
             console.print(f"  … and {len(found) - EXAMPLES:,} more; --json lists all", highlight=False)
-    if not outcome.findings:
+    if not result.findings:
         console.print("every check passed")
 
 
 if __name__ == "__main__":
-    run(main)
+    run_cli(main)

@@ -6,14 +6,14 @@ from typing import Any, TypeAlias, TypeVar
 from tqdm import tqdm
 
 Item = TypeVar("Item")
-Bar: TypeAlias = "tqdm[Any]"
+ProgressBar: TypeAlias = "tqdm[Any]"
 
 
-def steps(total: int, unit: str) -> Bar:
-    """Give a bar for `total` steps. `disable=None` is tqdm's word for: only on a terminal."""
+def progress_bar(total: int, unit: str) -> ProgressBar:
+    """Return a bar of `total` units. `disable=None` is tqdm's word for: only on a terminal."""
     return tqdm(total=total, unit=unit, disable=None, dynamic_ncols=True, leave=False)
 
 
-def each(items: Iterable[Item], what: str, unit: str) -> Iterable[Item]:
-    """Go through items behind a bar."""
-    return tqdm(items, desc=what, unit=unit, disable=None, dynamic_ncols=True, leave=False)
+def with_progress(items: Iterable[Item], description: str, unit: str) -> Iterable[Item]:
+    """Return the items, whose iteration moves a bar."""
+    return tqdm(items, desc=description, unit=unit, disable=None, dynamic_ncols=True, leave=False)

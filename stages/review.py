@@ -1,4 +1,4 @@
-"""Put the metrics of one arm where a reviewer compares them; or tell a reviewer what a change changed.
+"""Put the metrics of one arm where a reviewer compares them; or show a reviewer what a change changed.
 
 Without options, as a stage: writes metrics/review.json, the means over the replicates of the arm that `review.arm`
 names, and nothing else, so that `dvc metrics diff` between two commits or experiments shows one arm against another.
@@ -6,14 +6,11 @@ With --against REV: prints, as Markdown, the verdict, the goal, and the metrics 
 """
 
 import argparse
-from pathlib import Path
 
-from stages.errors import run
-from stages.files import read_json, write_json
+from stages.errors import run_cli
+from stages.files import METRICS, write_json
+from stages.metrics_files import read_evaluation, read_training_metrics
 from stages.params import load_params
-
-METRICS = Path("metrics")
-REVIEWED = METRICS / "review.json"
 
 
 def main() -> None:
@@ -26,25 +23,28 @@ def main() -> None:
         write_review_metrics()
     else:
         from stages.reporting.changes import review_against  # which the stage itself does not need
+        from stages.reporting.tables import load_results
 
-        print(review_against(revision))
+        print(review_against(revision, load_results(), load_params()))
 
 
 def write_review_metrics() -> None:
-    """Write the metrics of the arm under review."""
+    """Write the metrics of the arm under review, means over the replicates."""
     arm = load_params().review.arm
-    training = read_json(METRICS / f"{arm}.json")
-    evaluation = read_json(METRICS / "evaluation.json")
-
+    training, evaluation = read_training_metrics()[arm], read_evaluation()
+    train, gap = evaluation.train.arm(arm).mean, evaluation.eval_mode.arm(arm).mean
     write_json(
-        REVIEWED,
+        METRICS / "review.json",
         {
-            **training["mean"],
-            **{f"test_{figure}": value for figure, value in evaluation["test"][arm]["mean"].items()},
-            "replicates_that_met_the_goal": evaluation["goal"][arm]["replicates_met"],
+            **(training.mean or {}),
+            "train_accuracy_eval_mode": train["accuracy"],
+            "train_loss_eval_mode": train["loss"],
+            "overfitting_gap_eval_mode": gap["overfitting_gap"],
+            **{f"test_{metric}": value for metric, value in evaluation.test.arm(arm).mean.items()},
+            "replicates_meeting_goal": evaluation.goal.arm(arm).replicates_meeting,
         },
     )
 
 
 if __name__ == "__main__":
-    run(main)
+    run_cli(main)

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from stages.data.sources import load_source
-from stages.errors import run
+from stages.errors import run_cli
 from stages.models.network import Network, empty_network
 from stages.params import ARMS, Params, load_params
-from stages.rates.optimizers import undecayed
+from stages.rates.optimizers import no_weight_decay
 from stages.rates.policies import GroupPlan, plan_rates
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     params = load_params()
     model = params.model
     classes = len(load_source(params.data).classes)
-    network = empty_network(model.library, model.name, classes, grain=model.layer_groups)
+    network = empty_network(model.library, model.name, classes, granularity=model.layer_groups)
 
     rows = layer_group_rows(network, params)
     if as_json:
@@ -39,13 +39,13 @@ def main() -> None:
 
 
 def layer_group_rows(network: Network, params: Params) -> list[dict[str, Any]]:
-    """Give a row for each layer group, from input to head: what it is and what it gets.
+    """Return a row for each layer group, from input to head: what it is and what it gets.
 
     Raises:
         UserError: a policy does not fit the network.
     """
-    plans = {arm: plan_rates(arm, params.lr, list(network.groups)) for arm in ARMS}
-    kept = set() if params.optimizer.decay_biases_and_norms else undecayed(network.module)
+    plans = {arm: plan_rates(arm, params.lr, list(network.groups), params.train.epochs) for arm in ARMS}
+    kept = set() if params.optimizer.weight_decay_on_bias_and_norm else no_weight_decay(network.module)
     return [
         {
             "layer_group": group,
@@ -79,7 +79,7 @@ def print_for_people(rows: list[dict[str, Any]], params: Params) -> None:
             row["layer_group"],
             row["layers"],
             f"{row['parameters']:,}",
-            *(_in_words(row[arm]) for arm in ARMS),
+            *(_describe(row[arm]) for arm in ARMS),
             _decay_in_words(row),
         )
     table.add_section()
@@ -88,7 +88,7 @@ def print_for_people(rows: list[dict[str, Any]], params: Params) -> None:
     console.print(f"Rates per step of {params.optimizer.name}, before the schedule ({schedule.name}) scales them.")
 
 
-def _in_words(entry: dict[str, Any]) -> str:
+def _describe(entry: dict[str, Any]) -> str:
     if not entry["learning_rate"]:
         return "[blue]frozen"
     rate, since = f"{entry['learning_rate']:.3g}", entry["learns_from_epoch"]
@@ -113,11 +113,11 @@ def _count(network: Network, names: list[str]) -> int:
 
 
 def _layers(names: list[str]) -> str:
-    """Say which modules hold these parameters: their common beginning, or the first and the last."""
+    """Return which modules hold these parameters: their common prefix, or the first and the last."""
     modules = [name.rpartition(".")[0] or name for name in names]
     common = os.path.commonpath([module.replace(".", "/") for module in modules]).replace("/", ".")
     return common or " … ".join(dict.fromkeys((modules[0], modules[-1])))
 
 
 if __name__ == "__main__":
-    run(main)
+    run_cli(main)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, the notice of a machine that is about to be taken away: what must be whole is finished first."""
+"""Ctrl-C and SIGTERM, the notice of a machine that is about to be taken away: a critical section is finished first."""
 
 import contextlib
 import os
@@ -12,8 +12,8 @@ from types import FrameType
 SHELLS = {"sh", "dash", "bash", "zsh", "ksh", "fish"}
 
 
-def end_with_dvc() -> None:
-    """End this process as SIGTERM does when the `dvc` that started it has been killed.
+def exit_with_parent() -> None:
+    """Exit as SIGTERM makes this process exit when the `dvc` that started it has been killed.
 
     Otherwise it would go on, and overwrite what a later run has made.
     """
@@ -49,16 +49,16 @@ class Interrupted(BaseException):  # it is no error, and no `except Exception` m
 
 
 class Signals:
-    """Turns both signals into `Interrupted`, at once or when the work that is going on is whole."""
+    """Turns both signals into `Interrupted`, at once or at the end of a critical section."""
 
     def __init__(self) -> None:
-        """Nothing has arrived, and nothing is held."""
+        """Nothing has arrived, and nothing is deferred."""
         self._arrived: int | None = None
-        self._holding = 0
+        self._deferring = 0
 
     @contextmanager
-    def caught(self) -> Iterator[None]:
-        """Take both signals from here to the end of the block."""
+    def handled(self) -> Iterator[None]:
+        """Handle both signals from here to the end of the block."""
         before = {number: signal.signal(number, self._arrive) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
@@ -67,17 +67,17 @@ class Signals:
                 signal.signal(number, handler)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Let a signal wait for the end of the block.
+    def deferred(self) -> Iterator[None]:
+        """Defer a signal to the end of the block.
 
         Raises:
             Interrupted: one has arrived meanwhile.
         """
-        self._holding += 1
+        self._deferring += 1
         try:
             yield
         finally:
-            self._holding -= 1
+            self._deferring -= 1
         self._raise()
 
     def _arrive(self, number: int, frame: FrameType | None) -> None:
@@ -85,6 +85,6 @@ class Signals:
         self._raise()
 
     def _raise(self) -> None:
-        if self._arrived is not None and not self._holding:
+        if self._arrived is not None and not self._deferring:
             number, self._arrived = self._arrived, None
             raise Interrupted(number)

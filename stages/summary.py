@@ -2,20 +2,33 @@
 
 import argparse
 import json
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from stages.errors import UserError, run
+from stages.errors import UserError, run_cli
+from stages.metrics_files import Record
 from stages.params import ARMS
-from stages.reporting.results import PAGE, Results, averaged_over, goal_sentence, load_results, result_table, verdict
+from stages.reporting.markdown import markdown_table
+from stages.reporting.tables import (
+    PAGE,
+    Results,
+    averaged_over,
+    goal_sentence,
+    load_results,
+    result_table,
+    verdict_sentence,
+)
+
+COLUMNS = (*ARMS, "difference")
 
 
 def main() -> None:
     """Print the result."""
     parser = argparse.ArgumentParser(prog="python -m stages.summary", description=__doc__)
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print the figures behind the table as one JSON object")
+    form.add_argument("--json", action="store_true", help="print the metrics behind the table as one JSON object")
     form.add_argument("--markdown", action="store_true", help="print the table as Markdown, for a README or a review")
     parser.add_argument(
         "--fail-unless-goal", action="store_true", help="end with code 1 where the differential arm misses the goal"
@@ -24,42 +37,46 @@ def main() -> None:
     results = load_results()
 
     if options.json:
-        print(json.dumps({**results.training, "evaluation": results.evaluation}, indent=2))
+        print(json.dumps(as_json(results), indent=2))
     elif options.markdown:
         print(as_markdown(results))
     else:
         print_for_people(results)
-    if options.fail_unless_goal and not results.evaluation["goal"]["differential"]["met"]:
+    if options.fail_unless_goal and not results.evaluation.goal.differential.met:
         raise UserError(f"goal: {goal_sentence(results)}")
 
 
+def as_json(results: Results) -> dict[str, Any]:
+    """Return what stands in metrics/ARM.json and metrics/evaluation.json."""
+    files: dict[str, Record] = {**{str(arm): results.training[arm] for arm in ARMS}, "evaluation": results.evaluation}
+    return {name: content.model_dump(mode="json", exclude_unset=True) for name, content in files.items()}
+
+
 def as_markdown(results: Results) -> str:
-    """Give the result table as Markdown."""
-    columns = ["figure", *ARMS, "difference"]
-    lines = [["", *columns[1:]], ["---"] + ["---:"] * (len(columns) - 1)]
-    lines += [[row[column] for column in columns] for row in result_table(results)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    """Return the result table as Markdown."""
+    rows = [[row["metric"], *(row[column] for column in COLUMNS)] for row in result_table(results)]
+    return markdown_table(["", *COLUMNS], rows)
 
 
 def print_for_people(results: Results) -> None:
     """Print the verdict, the table, and where the page is."""
     console = Console()
-    console.print(verdict(results), soft_wrap=True, highlight=False, style="bold")
+    console.print(verdict_sentence(results), soft_wrap=True, highlight=False, style="bold")
     table = Table(title=averaged_over(results), title_justify="left")
     table.add_column("")
-    for column in (*ARMS, "difference"):
+    for column in COLUMNS:
         table.add_column(column, justify="right")
     for row in result_table(results):
-        table.add_row(row["figure"], *(_coloured(row[column]) for column in (*ARMS, "difference")))
+        table.add_row(row["metric"], *(_colored(row[column]) for column in COLUMNS))
     console.print(table)
     console.print(goal_sentence(results), soft_wrap=True, highlight=False)
     if PAGE.exists():
         console.print(f"The whole report: {PAGE}", soft_wrap=True)
 
 
-def _coloured(cell: str) -> str:
+def _colored(cell: str) -> str:
     return {"met": "[green]met", "not met": "[red]not met"}.get(cell, cell)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_cli(main)

@@ -1,7 +1,7 @@
 """Run a committed experiment again, in a temporary clone, and say whether the same came out.
 
-Every stage runs, with nothing taken from a cache. Each figure under metrics/ is then identical, within tolerance (as
-on another processor), or different; so is the whole, by its worst figure. It ends with code 1 where one is different.
+Every stage runs, with nothing taken from a cache. Each metric under metrics/ is then identical, within tolerance (as
+on another processor), or different; so is the whole, by its worst metric. It ends with code 1 where one is different.
 The clone lies under .dvc/tmp for as long as that takes; nothing else is changed in this folder.
 """
 
@@ -13,21 +13,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dvc.utils.serialize import modify_yaml
 from rich.console import Console
 from rich.text import Text
-from ruamel.yaml import YAML
 
-from stages.errors import UserError, run
-from stages.evaluation.reproduction import Figure, compare_metrics, overall
-from stages.files import read_json, remove_leftovers
+from stages.errors import UserError, run_cli
+from stages.evaluation.reproduction import MetricComparison, compare_metrics, overall
+from stages.files import METRICS, read_json, remove_leftovers
+from stages.yaml12 import read_yaml
 
-# .json under metrics/; review.json repeats figures of the others
+# .json under metrics/; review.json repeats metrics of the others
 COMPARED = ("prepare", "baseline", "differential", "evaluation")
-SHOWN = 30  # figures that are not identical, in the table
-WORKPLACE = Path(".dvc/tmp/verify")  # on the disk of the images, which are then linked and not copied
+MAX_SHOWN = 30  # metrics that are not identical, in the table
+TEMPORARY = Path(".dvc/tmp/verify")  # on the disk of the images, which are then linked and not copied
 
 
 def main() -> None:
@@ -38,32 +40,32 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     options = parser.parse_args()
 
-    with workplace() as folder:
+    with temporary_folder() as folder:
         clone = clone_revision(options.revision, folder / "clone")
         committed = read_metrics(clone)
-        checkpoints = files_of(clone / "dvc.lock", "models/")
+        checkpoints = checksums_under(clone / "dvc.lock", "models/")
         reproduce(clone)
-        figures = [
-            Figure(f"{name}.json: {figure.name}", figure.committed, figure.again, figure.tolerance)
+        metrics = [
+            replace(metric, name=f"{name}.json: {metric.name}")
             for name, content in read_metrics(clone).items()
-            for figure in compare_metrics(committed[name], content)
+            for metric in compare_metrics(committed[name], content)
         ]
-        same_checkpoints = checkpoints == files_of(clone / "dvc.lock", "models/")
+        same_checkpoints = checkpoints == checksums_under(clone / "dvc.lock", "models/")
 
     if options.json:
-        print(json.dumps(as_json(figures, same_checkpoints)))
+        print(json.dumps(as_json(metrics, same_checkpoints)))
     else:
-        print_for_people(figures, same_checkpoints)
-    if overall(figures) == "different":
+        print_for_people(metrics, same_checkpoints)
+    if overall(metrics) == "different":
         raise UserError("the experiment came out differently")
 
 
 @contextmanager
-def workplace() -> Iterator[Path]:
-    """Give an empty folder, and remove it at the end; where this process is killed, its next run does."""
-    WORKPLACE.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(WORKPLACE)
-    folder = WORKPLACE.with_name(f".{WORKPLACE.name}.{os.getpid()}")
+def temporary_folder() -> Iterator[Path]:
+    """Yield an empty folder, and remove it at the end; where this process is killed, its next run does."""
+    TEMPORARY.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(TEMPORARY)
+    folder = TEMPORARY.with_name(f".{TEMPORARY.name}.{os.getpid()}")
     shutil.rmtree(folder, ignore_errors=True)  # left by a killed process that had this one's number
     folder.mkdir()
     try:
@@ -83,19 +85,18 @@ def clone_revision(revision: str, folder: Path) -> Path:
         raise UserError(f"Git knows no revision {revision}")
     _git("clone", "--quiet", "--no-checkout", ".", str(folder))
     _git("-C", str(folder), "checkout", "--quiet", "--detach", found.stdout.strip())
-    yaml = YAML()
-    params = yaml.load(folder / "params.yaml")  # without our schema, for an older revision has another
+    params = read_yaml(folder / "params.yaml")  # without our schema, for an older revision has another
     images = Path(params["data"].get("path", "data/raw"))
     if os.path.normpath(images).startswith(".."):  # from the clone it would lead elsewhere
-        params["data"]["path"] = os.path.realpath(images)
-        yaml.dump(params, folder / "params.yaml")
+        with modify_yaml(str(folder / "params.yaml")) as params:
+            params["data"]["path"] = os.path.realpath(images)
     elif not images.is_absolute() and images.is_dir():
-        bring(images, folder / images)
+        hardlink_tree(images, folder / images)
     return folder
 
 
-def bring(images: Path, to: Path) -> None:
-    """Give every file of a folder a second name in another, or a copy on another disk; what is there stays."""
+def hardlink_tree(images: Path, to: Path) -> None:
+    """Hard-link every file of a folder into another, or copy it to another disk; what is there stays."""
     for found, folders, names in os.walk(images):
         source, target = Path(found), to / Path(found).relative_to(images)
         target.mkdir(parents=True, exist_ok=True)
@@ -122,12 +123,12 @@ def reproduce(clone: Path) -> None:
 
 def read_metrics(clone: Path) -> dict[str, dict[str, Any]]:
     """Read the JSON files that are compared."""
-    return {name: read_json(clone / "metrics" / f"{name}.json") for name in COMPARED}
+    return {name: read_json(clone / METRICS / f"{name}.json") for name in COMPARED}
 
 
-def files_of(lock: Path, under: str) -> dict[str, str]:
-    """Give the checksums that a dvc.lock has of what lies under a folder."""
-    stages = YAML(typ="safe", pure=True).load(lock)["stages"].values()
+def checksums_under(lock: Path, under: str) -> dict[str, str]:
+    """Return the checksums that a dvc.lock has of what lies under a folder."""
+    stages = read_yaml(lock)["stages"].values()
     return {
         output["path"]: output["md5"]
         for stage in stages
@@ -136,47 +137,49 @@ def files_of(lock: Path, under: str) -> dict[str, str]:
     }
 
 
-def as_json(figures: list[Figure], same_checkpoints: bool) -> dict[str, Any]:
-    """Give everything for programs."""
+def as_json(metrics: list[MetricComparison], same_checkpoints: bool) -> dict[str, Any]:
+    """Return everything for programs."""
     return {
-        "verdict": overall(figures),
+        "outcome": overall(metrics),
         "checkpoints_identical": same_checkpoints,
-        "figures": [
+        "metrics": [
             {
-                "figure": figure.name,
-                "committed": figure.committed,
-                "again": figure.again,
-                "tolerance": figure.tolerance,
-                "verdict": figure.verdict,
+                "metric": metric.name,
+                "committed": metric.committed,
+                "reproduced": metric.reproduced,
+                "tolerance": metric.tolerance,
+                "outcome": metric.outcome,
             }
-            for figure in figures
+            for metric in metrics
         ],
     }
 
 
-def print_for_people(figures: list[Figure], same_checkpoints: bool) -> None:
+def print_for_people(metrics: list[MetricComparison], same_checkpoints: bool) -> None:
     """Print what differs most, and the verdict."""
     console = Console()
     differing = sorted(
-        (figure for figure in figures if figure.verdict != "identical"),
-        key=lambda figure: (figure.verdict != "different", -_in_tolerances(figure)),
+        (metric for metric in metrics if metric.outcome != "identical"),
+        key=lambda metric: (metric.outcome != "different", -_in_tolerances(metric)),
     )
-    for figure in differing[:SHOWN]:
-        allowed = "must be equal" if figure.tolerance is None else f"tolerance {figure.tolerance:.3g}"
+    for metric in differing[:MAX_SHOWN]:
+        allowed = "must be equal" if metric.tolerance is None else f"tolerance {metric.tolerance:.3g}"
         console.print(
-            Text(f"{figure.name}: {figure.committed} committed, {figure.again} again; {allowed}: {figure.verdict}"),
+            Text(
+                f"{metric.name}: {metric.committed} committed, {metric.reproduced} again; {allowed}: {metric.outcome}"
+            ),
             soft_wrap=True,
         )
-    if len(differing) > SHOWN:
-        console.print(f"and {len(differing) - SHOWN} more (--json has all)", highlight=False)
+    if len(differing) > MAX_SHOWN:
+        console.print(f"and {len(differing) - MAX_SHOWN} more (--json has all)", highlight=False)
     console.print(f"checkpoints: {'identical' if same_checkpoints else 'not identical'}")
-    console.print(f"{overall(figures)}: {len(figures) - len(differing)} of {len(figures)} figures are identical")
+    console.print(f"{overall(metrics)}: {len(metrics) - len(differing)} of {len(metrics)} metrics are identical")
 
 
-def _in_tolerances(figure: Figure) -> float:
-    if not figure.tolerance or not isinstance(figure.again, int | float):
+def _in_tolerances(metric: MetricComparison) -> float:
+    if not metric.tolerance or not isinstance(metric.reproduced, int | float):
         return float("inf")
-    return float(abs(figure.committed - figure.again) / figure.tolerance)
+    return float(abs(metric.committed - metric.reproduced) / metric.tolerance)
 
 
 def _git(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -187,4 +190,4 @@ def _git(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str
 
 
 if __name__ == "__main__":
-    run(main)
+    run_cli(main)

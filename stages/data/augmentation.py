@@ -39,7 +39,7 @@ def augment_images(pixels: Tensor, train: Train, seeds: Sequence[tuple[int, ...]
     augmented = []
     for image, seed in zip(pixels.permute(0, 3, 1, 2), seeds, strict=True):
         changed = image
-        with drawn_from(seed):
+        with seeded(seed):
             for transform in transforms:
                 changed = transform(changed)
         augmented.append(changed)
@@ -69,14 +69,14 @@ def mix_images(
         for way, alpha in ((v2.MixUp, train.mixup), (v2.CutMix, train.cutmix))
         if alpha
     ]
-    with drawn_from(seed):
+    with seeded(seed):
         chosen = ways[int(torch.randint(len(ways), ()))]
         mixed, shares = chosen(pixels.permute(0, 3, 1, 2).float(), labels)
     return mixed.round().to(torch.uint8).permute(0, 2, 3, 1), shares
 
 
 @contextmanager
-def drawn_from(seed: tuple[int, ...]) -> Iterator[None]:
+def seeded(seed: tuple[int, ...]) -> Iterator[None]:
     """Let torch draw from a seed of its own, and leave its generator as it was; v2 takes no generator.
 
     Torchvision draws its parameters on the CPU, whatever device the images are on.
@@ -91,7 +91,7 @@ def drawn_from(seed: tuple[int, ...]) -> Iterator[None]:
 
 @cache
 def _transform(name: Augmentation, size: int, crop_area: float, color_strength: float) -> Transform:
-    """Give one of torchvision's transforms of an image (channels, height, width)."""
+    """Return one of torchvision's transforms of an image (channels, height, width)."""
     v2 = _torchvision()
     # Each is made when it is asked for.
     table: dict[Augmentation, Callable[[], Any]] = {
@@ -107,7 +107,7 @@ def _transform(name: Augmentation, size: int, crop_area: float, color_strength: 
 
 
 def _torchvision() -> Any:
-    """Give torchvision's transforms, which take seconds to import."""
+    """Return torchvision's transforms, which take seconds to import."""
     from stages.libraries import torchvision
 
     return importlib.import_module(f"{torchvision.__name__}.transforms.v2")

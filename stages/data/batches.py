@@ -11,20 +11,20 @@ from torch import Tensor
 
 from stages.data.augmentation import augment_images, mix_images
 from stages.data.store import Prepared
-from stages.params import Part, Train
+from stages.params import Split, Train
 
 GPU_SHARE = 0.5  # of a GPU's free memory that the images may take; the network and its gradients need the rest
 
 
 @dataclass(frozen=True)
 class Samples:
-    """The images and labels of one part.
+    """The images and labels of one split.
 
     Attributes:
         pixels: uint8 (all samples, height, width, channels): the memory-mapped file, or a copy on the GPU. Where the
             backbone is frozen, the features (all samples, …) that it makes of them stand in their place.
-        rows: int64 (samples of this part,), positions in `pixels`, on the same device.
-        labels: int64 (samples of this part,), on the device that computes.
+        rows: int64 (samples of this split,), positions in `pixels`, on the same device.
+        labels: int64 (samples of this split,), on the device that computes.
     """
 
     pixels: Tensor
@@ -36,18 +36,18 @@ class Samples:
 
     @cached_property
     def classes(self) -> int:
-        """How many there are; `prepare` sees to it that every part has them all."""
+        """How many there are; `prepare` sees to it that every split has them all."""
         return int(self.labels.max()) + 1
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give all samples in their order, as (uint8 pixels, labels)."""
+        """Yield all samples in their order, as (uint8 pixels, labels)."""
         for rows, labels in zip(torch.split(self.rows, batch_size), torch.split(self.labels, batch_size), strict=True):
             yield self._take(rows), labels
 
     def shuffled_batches(
         self, train: Train, seed: int, epoch: int, first_batch: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give all samples once, in an order and with an augmentation that `seed` and `epoch` alone decide.
+        """Yield all samples once, in an order and with an augmentation that `seed` and `epoch` alone decide.
 
         Args:
             train: the section of params.yaml, of which the batch size and the augmentation are read.
@@ -75,11 +75,11 @@ class Samples:
         return self.pixels[rows].to(self.labels.device)
 
 
-def open_samples(prepared: Prepared, parts: Sequence[Part], device: torch.device) -> dict[Part, Samples]:
-    """Give parts as tensors.
+def open_samples(prepared: Prepared, splits: Sequence[Split], device: torch.device) -> dict[Split, Samples]:
+    """Return splits as tensors.
 
     On the CPU the pixels stay in the memory-mapped file, which may be larger than the memory. A GPU gets one copy for
-    all parts where they fit; otherwise each batch is copied as it is made.
+    all splits where they fit; otherwise each batch is copied as it is made.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # and nothing writes to it
@@ -87,12 +87,12 @@ def open_samples(prepared: Prepared, parts: Sequence[Part], device: torch.device
     if device.type == "cuda" and pixels.nbytes < GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
         pixels = pixels.to(device)
     return {
-        part: Samples(
+        split: Samples(
             pixels,
-            rows=torch.from_numpy(prepared.rows(part)).to(pixels.device),
-            labels=torch.from_numpy(prepared.labels(part)).to(device),
+            rows=torch.from_numpy(prepared.rows(split)).to(pixels.device),
+            labels=torch.from_numpy(prepared.labels(split)).to(device),
         )
-        for part in parts
+        for split in splits
     }
 
 

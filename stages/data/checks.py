@@ -21,11 +21,11 @@ class Check:
 
     Attributes:
         consequence: what follows.
-        means: in a few words, for people.
+        description: in a few words, for people.
     """
 
     consequence: Consequence
-    means: str
+    description: str
 
 
 CHECKS = {
@@ -40,27 +40,27 @@ CHECKS = {
     "too_large": Check("skipped", "more pixels than data.max_megapixels"),
     "no_label": Check("skipped", "it stands in no class folder, or its label is empty"),
     "two_labels": Check("skipped", "the same pixels under another label too"),
-    "leak": Check("leak", "the same pixels in another part too"),
-    "group_in_two_parts": Check("leak", "its group is in another part too"),
+    "leak": Check("leak", "the same pixels in another split too"),
+    "group_in_two_splits": Check("leak", "its group is in another split too"),
     "hidden": Check("left out", "the name begins with a dot"),
     "linked_folder": Check("left out", "a symbolic link to a folder"),
-    "near_duplicate": Check("warned", "almost the same as an image in another part"),
-    "duplicate": Check("warned", "the same pixels again in the same part"),
+    "near_duplicate": Check("warned", "almost the same as an image in another split"),
+    "duplicate": Check("warned", "the same pixels again in the same split"),
     "no_group": Check("warned", "data.group_pattern finds no group in its path, so it stands alone"),
-    "few_samples": Check("warned", "a class with few images in a part"),
+    "few_samples": Check("warned", "a class with few images in a split"),
     "wrong_extension": Check("noted", "the name says another format than the content"),
     "animated": Check("noted", "more than one frame; the first is used"),
     "cmyk": Check("noted", "CMYK, converted to RGB"),
     "sixteen_bit": Check("noted", "16 bits a channel, scaled to 8"),
     "palette_transparency": Check("noted", "a palette with transparency, put on white"),
-    "grey_alpha": Check("noted", "grey with transparency, put on white"),
-    "transparency": Check("noted", "colours with transparency, put on white"),
+    "gray_alpha": Check("noted", "gray with transparency, put on white"),
+    "transparency": Check("noted", "colors with transparency, put on white"),
     "exif_orientation": Check("noted", "turned upright, as its EXIF says"),
     "extreme_shape": Check("noted", "one side more than ten times the other"),
     "not_ascii": Check("noted", "letters beyond ASCII in the name"),
 }
 STOPS = "stops prepare"
-TOLD = 5  # findings that a message names
+MAX_LISTED = 5  # findings that a message names
 
 
 class Finding(NamedTuple):
@@ -77,54 +77,56 @@ class Finding(NamedTuple):
     detail: str = ""
 
 
-def stopping(findings: Sequence[Finding], data: Data) -> list[str]:
-    """Say what was found that params.yaml does not allow to go on with, and what to do: a line for each consequence."""
+def blocking_problems(findings: Sequence[Finding], data: Data) -> list[str]:
+    """Return what params.yaml does not allow to go on with, and what to do: a line for each consequence."""
     advice: dict[Consequence, str] = {
         "refused": "mend them",
         "skipped": "mend or remove them, or set data.on_bad_image to skip",
-        "leak": "keep one image of each, and each group in one part, or set data.allow_leaks to true",
+        "leak": "keep one image of each, and each group in one split, or set data.allow_leaks to true",
     }
     problems = []
     for consequence, what_to_do in advice.items():
         found = [
             finding
             for finding in findings
-            if CHECKS[finding.check].consequence == consequence and follows(finding.check, data) == STOPS
+            if CHECKS[finding.check].consequence == consequence and effective_consequence(finding.check, data) == STOPS
         ]
         if found:
-            named = "; ".join(in_words(finding) for finding in found[:TOLD])
-            if len(found) > TOLD:
-                named += f" and {len(found) - TOLD:,} more, listed by `python -m stages.prepare --dry-run`"
+            named = "; ".join(describe(finding) for finding in found[:MAX_LISTED])
+            if len(found) > MAX_LISTED:
+                named += f" and {len(found) - MAX_LISTED:,} more, listed by `python -m stages.prepare --dry-run`"
             problems.append(f"data: {named}: {what_to_do}")
     return problems
 
 
-def in_words(finding: Finding) -> str:
-    """Say what was found, such as `cats/7.png (truncated: …)`."""
-    means = CHECKS[finding.check].means
-    return f"{finding.image} ({means}: {finding.detail})" if finding.detail else f"{finding.image} ({means})"
+def describe(finding: Finding) -> str:
+    """Return what was found, such as `cats/7.png (truncated: …)`."""
+    description = CHECKS[finding.check].description
+    return (
+        f"{finding.image} ({description}: {finding.detail})" if finding.detail else f"{finding.image} ({description})"
+    )
 
 
-def count(findings: Sequence[Finding]) -> dict[str, int]:
-    """Give every check its number of findings."""
+def count_findings(findings: Sequence[Finding]) -> dict[str, int]:
+    """Return the number of findings of every check."""
     found = Counter(finding.check for finding in findings)
     return {check: found[check] for check in CHECKS}
 
 
-def follows(check: str, data: Data) -> str:
-    """Say what follows from a finding under these parameters, in a word or two."""
+def effective_consequence(check: str, data: Data) -> str:
+    """Return what follows from a finding under these parameters, in a word or two."""
     consequence = CHECKS[check].consequence
     stops = {"refused": True, "skipped": data.on_bad_image == "error", "leak": not data.allow_leaks}
     return STOPS if stops.get(consequence) else "allowed" if consequence == "leak" else consequence
 
 
 def as_table(findings: Sequence[Finding], data: Data) -> "pd.DataFrame":
-    """Give a row for each finding, in the order of `CHECKS`, with what follows from it."""
+    """Return a row for each finding, in the order of `CHECKS`, with what follows from it."""
     import pandas as pd
 
     order = {check: place for place, check in enumerate(CHECKS)}
     table = pd.DataFrame(findings, columns=Finding._fields).sort_values(
         list(Finding._fields), key=lambda column: column.map(order) if column.name == "check" else column
     )
-    table.insert(1, "consequence", [follows(check, data) for check in table["check"]])
+    table.insert(1, "consequence", [effective_consequence(check, data) for check in table["check"]])
     return table.reset_index(drop=True)

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.data.checks import Finding
+from stages.data.duplicates import HASH_BYTES, perceptual_hash
 from stages.data.image_set import Images
-from stages.data.images import BadImageError, peculiarities, to_pixels
-from stages.data.likeness import BYTES, look
+from stages.data.images import BadImageError, image_warnings, to_pixels
 from stages.data.store import write_images
 from stages.errors import UserError
 
@@ -28,7 +28,7 @@ CHUNK = 32  # images that a process takes at once
 
 
 @dataclass(frozen=True)
-class Job:
+class DecodeJob:
     """What every process needs to know.
 
     Attributes:
@@ -51,13 +51,13 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodeResult:
     """What decoding leaves to compare, for the images of a job in their order.
 
     Attributes:
         good: bool (images,).
         digests: S16 (images,), equal where the prepared pixels are.
-        hashes: uint8 (images, BYTES), alike where the images look alike.
+        hashes: uint8 (images, HASH_BYTES), similar where the images look alike.
         findings: what was bad or unusual.
     """
 
@@ -67,7 +67,7 @@ class Decoded:
     findings: list[Finding]
 
 
-def decode_all(job: Job, on_images: Callable[[int], object]) -> Decoded:
+def decode_all(job: DecodeJob, on_images: Callable[[int], object]) -> DecodeResult:
     """Decode the images of a job, in parallel. Of each, memory keeps a digest, a hash and what was found, no pixels.
 
     Args:
@@ -78,7 +78,7 @@ def decode_all(job: Job, on_images: Callable[[int], object]) -> Decoded:
         UserError: the system ended a process, as it does where memory runs out.
     """
     digests = np.zeros(len(job.rows), dtype="S16")
-    hashes = np.zeros((len(job.rows), BYTES), dtype=np.uint8)
+    hashes = np.zeros((len(job.rows), HASH_BYTES), dtype=np.uint8)
     good = np.zeros(len(job.rows), dtype=bool)
     findings: list[Finding] = []
     chunks = [range(start, min(start + CHUNK, len(job.rows))) for start in range(0, len(job.rows), CHUNK)]
@@ -94,7 +94,7 @@ def decode_all(job: Job, on_images: Callable[[int], object]) -> Decoded:
             "data: a process that decoded images had too little memory, or was ended by the system: "
             "lower data.max_megapixels"
         ) from None
-    return Decoded(good, digests, hashes, findings)
+    return DecodeResult(good, digests, hashes, findings)
 
 
 def _cores() -> int:
@@ -112,18 +112,18 @@ def _set_on_error(stop: Event) -> Iterator[None]:
         raise
 
 
-_job: Job  # of this process
+_job: DecodeJob  # of this process
 _stop: Event
 
 
-def _start(job: Job, stop: Event) -> None:
+def _start(job: DecodeJob, stop: Event) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits for this one
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     global _job, _stop  # how an initializer hands something over
     _job, _stop = job, stop
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     """End this process when the one that waits for it has been killed."""
     parent = multiprocessing.parent_process()
     if parent:
@@ -138,14 +138,14 @@ def _decode(places: range) -> Chunk:
     """Decode a chunk and write it into the array's file."""
     pixels = np.zeros((len(places), _job.size, _job.size, _job.channels), dtype=np.uint8)
     good, digests, findings = [], [], []
-    hashes = np.zeros((len(places), BYTES), dtype=np.uint8)
+    hashes = np.zeros((len(places), HASH_BYTES), dtype=np.uint8)
     for place, position in enumerate(places):
         if _stop.is_set():
             break
         row = _job.rows[position]
         try:
             with _job.images.open(row, _job.max_megapixels) as image:
-                unusual = peculiarities(image, _job.names[row])
+                unusual = image_warnings(image, _job.names[row])
                 pixels[place] = to_pixels(image, _job.size, _job.channels)
             findings += unusual
             good.append(True)
@@ -153,7 +153,7 @@ def _decode(places: range) -> Chunk:
             findings.append(Finding(error.check, _job.names[row], error.detail))
             good.append(False)
         digests.append(hashlib.blake2b(pixels[place].tobytes(), digest_size=16).digest())
-        hashes[place] = look(pixels[place])
+        hashes[place] = perceptual_hash(pixels[place])
     if _job.array:
         write_images(_job.array, places.start, pixels)
     return good, digests, hashes, findings

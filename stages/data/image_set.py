@@ -10,14 +10,14 @@ import pandas as pd
 from PIL import Image
 
 from stages.data.checks import Finding
-from stages.data.images import open_image, refuse_size, told_as_bad_images
+from stages.data.images import check_pixel_count, open_image, translate_decode_errors
 
 
 class Images(Protocol):
     """Images by their row in the table. It crosses to other processes, so it holds names and no open files."""
 
     def open(self, row: int, max_megapixels: float) -> AbstractContextManager[Image.Image]:
-        """Give an image whose pixels are not read yet.
+        """Return an image whose pixels are not read yet.
 
         Raises:
             BadImageError: it cannot be used.
@@ -25,7 +25,7 @@ class Images(Protocol):
 
 
 @dataclass(frozen=True)
-class Files:
+class ImageFiles:
     """Image files.
 
     Attributes:
@@ -44,11 +44,11 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Rendered:
+class DatasetImages:
     """Images that data sets of torchvision make.
 
     Attributes:
-        datasets: the parts that a set comes in.
+        datasets: the splits that a set comes in.
         places: for each row the data set's position in `datasets`, and the image's in the data set.
     """
 
@@ -59,14 +59,14 @@ class Rendered:
     def open(self, row: int, max_megapixels: float) -> Iterator[Image.Image]:
         """Have the data set make the image of a row."""
         dataset, position = self.places[row]
-        with told_as_bad_images():
+        with translate_decode_errors():
             image = self.datasets[dataset][position][0]
-            refuse_size(image, max_megapixels)
+            check_pixel_count(image, max_megapixels)
             yield image
 
 
 def sample_table(**columns: Any) -> pd.DataFrame:
-    """Give a table of samples; of `stratum`, `group` and `split`, what a source does not know stays an empty text."""
+    """Return a table of samples; of `stratum`, `group` and `split`, what a source does not know stays an empty text."""
     table = pd.DataFrame({"stratum": "", "group": "", "split": "", **columns})
     kinds = {"image": str, "label": int, "stratum": str, "group": str, "split": str}
     return table.astype(kinds)  # pandas guesses otherwise where there are no rows
@@ -78,9 +78,9 @@ class ImageSet:
 
     Attributes:
         classes: their names; a label is a position in this list.
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for gray, 3 for RGB.
         samples: a row for each image: `image` (a name for people), `label`, `stratum` (kept balanced in the split),
-            `group` (kept in one part; an empty text stands alone), and `split` (the part that the source gives it, or
+            `group` (kept in one split; an empty text stands alone), and `split` (the split that the source gives it, or
             an empty text).
         images: gives the image of a row.
         findings: what was wrong before any image was opened.
@@ -93,5 +93,5 @@ class ImageSet:
     findings: list[Finding] = field(default_factory=list)
 
     def in_channels(self, channels: Literal[1, 3]) -> "ImageSet":
-        """Give the same images in grey or in RGB."""
+        """Return the same images in gray or in RGB."""
         return replace(self, channels=channels)

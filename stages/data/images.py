@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from stages.data.checks import Finding, in_words
+from stages.data.checks import Finding, describe
 from stages.errors import UserError, first_line
 
 MODES = {1: "L", 3: "RGB"}
@@ -19,7 +19,7 @@ MAX_MEGAPIXELS = 100.0
 # Formats whose decoders are in Pillow's own process: EPS would start Ghostscript, and others are no photographs.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 SIXTEEN_BIT = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
-EXTREME = 10  # one side over the other
+EXTREME_ASPECT_RATIO = 10  # one side over the other
 
 
 class BadImageError(Exception):
@@ -37,8 +37,8 @@ class BadImageError(Exception):
 
 
 @contextmanager
-def told_as_bad_images() -> Iterator[None]:
-    """Tell whatever a decoder raises as a bad image.
+def translate_decode_errors() -> Iterator[None]:
+    """Translate whatever a decoder raises into a bad image.
 
     Raises:
         BadImageError: the image is no image, is cut short, is damaged, or is larger than Pillow's limit.
@@ -67,7 +67,7 @@ def open_image(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> Iterator[I
     Raises:
         BadImageError: it cannot be used, which may show only when the pixels are read.
     """
-    with told_as_bad_images():
+    with translate_decode_errors():
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise BadImageError("unreadable", "it is no file")  # to open a pipe would wait for ever
@@ -76,12 +76,12 @@ def open_image(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> Iterator[I
         # Before Pillow takes memory for the pixels: see https://pillow.readthedocs.io, "decompression bomb".
         Image.MAX_IMAGE_PIXELS = int(max_megapixels * 1e6)
         with Image.open(path, formats=FORMATS) as image:
-            refuse_size(image, max_megapixels)
+            check_pixel_count(image, max_megapixels)
             yield image
 
 
-def refuse_size(image: Image.Image, max_megapixels: float) -> None:
-    """Hold the size that the header states against the limit.
+def check_pixel_count(image: Image.Image, max_megapixels: float) -> None:
+    """Check the size that the header states against the limit.
 
     Raises:
         BadImageError: it is larger.
@@ -92,7 +92,7 @@ def refuse_size(image: Image.Image, max_megapixels: float) -> None:
 
 
 def to_pixels(image: Image.Image, size: int, channels: int) -> npt.NDArray[np.uint8]:
-    """Convert an image to grey or RGB and resize it to a square, as the story's `Resize((224, 224))` does.
+    """Convert an image to gray or RGB and resize it to a square, as torchvision's `Resize((size, size))` does.
 
     The EXIF's orientation is applied, transparency is put on white, 16 bits are scaled to 8. A JPEG several times too
     large is decoded at a half, a quarter or an eighth, to no less than twice the size, which is quicker.
@@ -110,7 +110,7 @@ def to_pixels(image: Image.Image, size: int, channels: int) -> npt.NDArray[np.ui
 
 
 def _opaque(image: Image.Image, mode: str) -> Image.Image:
-    """Give the image in 8 bits, without transparency."""
+    """Return the image in 8 bits, without transparency."""
     if image.mode in SIXTEEN_BIT:
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
@@ -124,29 +124,29 @@ def _opaque(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)  # which would copy it
 
 
-def peculiarities(image: Image.Image, name: str) -> list[Finding]:
-    """Give what is unusual about an image that can be used, from its header alone.
+def image_warnings(image: Image.Image, name: str) -> list[Finding]:
+    """Return what is unusual about an image that can be used, from its header alone.
 
     Args:
         image: opened, not yet read.
         name: with its extension; one without a dot is not held against the format.
     """
     suffix = Path(name).suffix.lower()
-    spelt = Image.registered_extensions().get(suffix)
+    named_format = Image.registered_extensions().get(suffix)
     # A phone's JPEG with a preview is an MPO, and its second frame is no animation.
     format_ = "JPEG" if image.format == "MPO" else image.format
     upright = image.getexif().get(ExifTags.Base.Orientation, 1)
     shorter, longer = sorted(image.size)
     found = {
-        "wrong_extension": (bool(suffix) and spelt != format_, f"{suffix}, but {format_}"),
+        "wrong_extension": (bool(suffix) and named_format != format_, f"{suffix}, but {format_}"),
         "animated": (format_ != "JPEG" and getattr(image, "is_animated", False), ""),
         "cmyk": (image.mode == "CMYK", ""),
         "sixteen_bit": (image.mode in SIXTEEN_BIT, image.mode),
         "palette_transparency": (image.mode in ("P", "PA") and image.has_transparency_data, ""),
-        "grey_alpha": (image.mode in ("L", "LA", "La") and image.has_transparency_data, ""),
+        "gray_alpha": (image.mode in ("L", "LA", "La") and image.has_transparency_data, ""),
         "transparency": (image.mode in ("RGB", "RGBA", "RGBa") and image.has_transparency_data, ""),
         "exif_orientation": (upright in range(2, 9), f"orientation {upright}"),
-        "extreme_shape": (longer > EXTREME * shorter, f"{image.size[0]} x {image.size[1]} pixels"),
+        "extreme_shape": (longer > EXTREME_ASPECT_RATIO * shorter, f"{image.size[0]} x {image.size[1]} pixels"),
     }
     return [Finding(check, name, detail) for check, (is_so, detail) in found.items() if is_so]
 
@@ -161,4 +161,4 @@ def read_pixels(path: Path, size: int, channels: int) -> npt.NDArray[np.uint8]:
         with open_image(path) as image:
             return to_pixels(image, size, channels)
     except BadImageError as error:
-        raise UserError(f"{in_words(Finding(error.check, str(path), error.detail))}: give another file") from None
+        raise UserError(f"{describe(Finding(error.check, str(path), error.detail))}: give another file") from None

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.data.image_set import Files, ImageSet, Rendered, sample_table
-from stages.data.own_images import load_folder, load_table
+from stages.data.image_set import DatasetImages, ImageFiles, ImageSet, sample_table
 from stages.data.torchvision_sets import load_torchvision
+from stages.data.user_images import load_folder, load_table
 from stages.errors import UserError
 from stages.params import Data
 
@@ -20,8 +20,8 @@ def load_source(data: Data, may_download: bool = True) -> ImageSet:
     Raises:
         UserError: there are none, or what carries them is missing.
     """
-    found = (SOURCES if may_download else AT_HAND)[data.source](data)
-    return found if data.colour == "auto" else found.in_channels(1 if data.colour == "grey" else 3)
+    found = (SOURCES if may_download else OFFLINE_SOURCES)[data.source](data)
+    return found if data.color == "auto" else found.in_channels(1 if data.color == "gray" else 3)
 
 
 def _elpv(data: Data) -> ImageSet:
@@ -44,12 +44,12 @@ def _elpv(data: Data) -> ImageSet:
         samples=sample_table(
             image=table["image"], label=(table["probability"] > data.threshold).astype(int), stratum=table["cell"]
         ),
-        images=Files(folder, tuple(table["image"])),
+        images=ImageFiles(folder, tuple(table["image"])),
     )
 
 
 def _fake(data: Data) -> ImageSet:
-    """Torchvision's FakeData as the story uses it: 1,000 images of noise in 10 classes."""
+    """Torchvision's FakeData at its own defaults: 1,000 images of noise in 10 classes."""
     from stages.libraries import torchvision
 
     fake = torchvision.datasets.FakeData(
@@ -61,7 +61,7 @@ def _fake(data: Data) -> ImageSet:
         classes=[f"class {label}" for label in range(10)],
         channels=3,
         samples=sample_table(image=names, label=labels),
-        images=Rendered((fake,), tuple((0, row) for row in range(len(fake)))),
+        images=DatasetImages((fake,), tuple((0, row) for row in range(len(fake)))),
     )
 
 
@@ -73,4 +73,4 @@ SOURCES: dict[str, Loader] = {
     "table": load_table,
     "torchvision": load_torchvision,
 }
-AT_HAND: dict[str, Loader] = {**SOURCES, "torchvision": partial(load_torchvision, may_download=False)}
+OFFLINE_SOURCES: dict[str, Loader] = {**SOURCES, "torchvision": partial(load_torchvision, may_download=False)}

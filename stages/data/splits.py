@@ -5,18 +5,18 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from stages.data.checks import TOLD, Finding
-from stages.params import PARTS, Cap, Data
+from stages.data.checks import MAX_LISTED, Finding
+from stages.params import SPLITS, Data, MaxImages
 
 UNUSED = ""
-FEWEST_COMPARED = 4  # validation images; of fewer, their similarity cannot be estimated
-FEW = 10  # images of a class in a part; below that, a figure of that class says little
+MIN_VAL_IMAGES = 4  # validation images; of fewer, their similarity cannot be estimated
+MIN_IMAGES_PER_CLASS = 10  # images of a class in a split; below that, a metric of that class says little
 
 
 def split_samples(samples: pd.DataFrame, data: Data) -> "pd.Series[str]":
-    """Give each sample its part: the one that its source names, or one by `data.split`; then apply the caps.
+    """Return each sample its split: the one that its source names, or one by `data.split`; then apply `max_images`.
 
-    Where the source names parts but lacks some, those are cut out of what it calls train, in the proportion of the
+    Where the source names splits but lacks some, those are cut out of what it calls train, in the proportion of the
     fractions.
 
     Args:
@@ -24,29 +24,29 @@ def split_samples(samples: pd.DataFrame, data: Data) -> "pd.Series[str]":
         data: the section of params.yaml.
 
     Returns:
-        For each row `train`, `val`, `test`, or an empty text where the fractions or a cap leave the sample over.
+        For each row `train`, `val`, `test`, or an empty text where the fractions or `max_images` leave the sample out.
     """
-    parts = samples["split"].copy()
-    given = [part for part in PARTS if (parts == part).any()]
-    to_cut: list[str] = [part for part in PARTS if part not in given or part == "train"]
-    fractions = {part: getattr(data.split, part) for part in to_cut}
+    splits = samples["split"].copy()
+    given = [split for split in SPLITS if (splits == split).any()]
+    to_cut: list[str] = [split for split in SPLITS if split not in given or split == "train"]
+    fractions = {split: getattr(data.split, split) for split in to_cut}
     if given:
         total = sum(fractions.values())
-        fractions = {part: fraction / total for part, fraction in fractions.items()}
-    uncut = samples[parts.isin(["", "train"])]
-    parts[uncut.index] = _cut(uncut, fractions, data)
-    return _capped(samples, parts, data.cap, data.seed)
+        fractions = {split: fraction / total for split, fraction in fractions.items()}
+    uncut = samples[splits.isin(["", "train"])]
+    splits[uncut.index] = _cut(uncut, fractions, data)
+    return _limited(samples, splits, data.max_images, data.seed)
 
 
 def _cut(samples: pd.DataFrame, fractions: dict[str, float], data: Data) -> "pd.Series[str]":
     if data.split_by == "hash":
-        return by_hash(samples, fractions, data.seed)
+        return hash_split(samples, fractions, data.seed)
     if (samples["group"] != "").any():
-        return groups_by_count(samples, fractions, data.seed)
-    return by_count(samples, fractions, data.seed)
+        return stratified_group_split(samples, fractions, data.seed)
+    return stratified_split(samples, fractions, data.seed)
 
 
-def by_count(samples: pd.DataFrame, fractions: dict[str, float], seed: int) -> "pd.Series[str]":
+def stratified_split(samples: pd.DataFrame, fractions: dict[str, float], seed: int) -> "pd.Series[str]":
     """Split each kind by the fractions, to within one sample, however small it is.
 
     The samples of one class and stratum are shuffled and lined up; the fractions cut the line.
@@ -57,17 +57,17 @@ def by_count(samples: pd.DataFrame, fractions: dict[str, float], seed: int) -> "
     return _between_cuts(place, fractions).reindex(samples.index)
 
 
-def by_hash(samples: pd.DataFrame, fractions: dict[str, float], seed: int) -> "pd.Series[str]":
+def hash_split(samples: pd.DataFrame, fractions: dict[str, float], seed: int) -> "pd.Series[str]":
     """Split by a hash of each group's or sample's own name, so that no other sample ever moves it."""
     return _between_cuts(_draws(_units(samples), seed), fractions)
 
 
-def groups_by_count(samples: pd.DataFrame, fractions: dict[str, float], seed: int) -> "pd.Series[str]":
+def stratified_group_split(samples: pd.DataFrame, fractions: dict[str, float], seed: int) -> "pd.Series[str]":
     """Split whole groups, each kind near the fractions.
 
-    The largest group comes first, and each goes where most is lacking of what it brings, as the folds of scikit-learn's
-    `StratifiedGroupKFold` are filled. The last groups of a kind go to the parts that have none of it. Samples without a
-    group are groups of one.
+    The largest group comes first, and each goes where most is lacking of what it brings, as scikit-learn's
+    `StratifiedGroupKFold` fills its folds. The last groups of a kind go to the splits that have none of it. Samples
+    without a group are groups of one.
     """
     units = _units(samples)
     kinds = pd.crosstab(units, [samples["label"], samples["stratum"]])
@@ -78,7 +78,7 @@ def groups_by_count(samples: pd.DataFrame, fractions: dict[str, float], seed: in
     shares = np.array([*fractions.values(), max(0.0, 1 - sum(fractions.values()))])
     brings = (kinds / kinds.sum()).to_numpy()  # (groups, kinds), as a share of all samples of that kind
     still_to_come = (brings > 0)[::-1].cumsum(axis=0)[::-1]
-    lacking = np.repeat(shares[:, np.newaxis], brings.shape[1], axis=1)  # (parts, kinds)
+    lacking = np.repeat(shares[:, np.newaxis], brings.shape[1], axis=1)  # (splits, kinds)
     has_some = np.zeros(lacking.shape, dtype=bool)
     has_some[-1] = True  # what is left over need not have any
     part_of = {}
@@ -93,7 +93,7 @@ def groups_by_count(samples: pd.DataFrame, fractions: dict[str, float], seed: in
 
 
 def _between_cuts(place: "pd.Series[float]", fractions: dict[str, float]) -> "pd.Series[str]":
-    """Give the part of each place in [0, 1)."""
+    """Return the split of each place in [0, 1)."""
     cuts = np.cumsum(list(fractions.values()))
     return pd.Series(np.array([*fractions, UNUSED])[np.searchsorted(cuts, place)], index=place.index, dtype=str)
 
@@ -109,74 +109,74 @@ def _draws(names: "pd.Series[str]", seed: int) -> "pd.Series[float]":
     return pd.Series([int.from_bytes(digest) / 2**64 for digest in digests], index=names.index, dtype=float)
 
 
-def _capped(samples: pd.DataFrame, parts: "pd.Series[str]", cap: Cap, seed: int) -> "pd.Series[str]":
-    """Leave out what is beyond the caps: of each class in each part, then of each part, kinds in proportion."""
-    if not any(cap.model_dump().values()):
-        return parts
-    table = samples[["label", "stratum"]].assign(part=parts, draw=_draws(samples["image"], seed))
-    table = table[table["part"] != UNUSED].sort_values("draw", kind="stable")
-    if cap.per_class is not None:
-        table = table[table.groupby(["part", "label"]).cumcount() < cap.per_class]
-    kinds = table.groupby(["part", "label", "stratum"])["label"]
+def _limited(samples: pd.DataFrame, splits: "pd.Series[str]", max_images: MaxImages, seed: int) -> "pd.Series[str]":
+    """Leave out what is beyond `max_images`: of each class in each split, then of each split, kinds in proportion."""
+    if not any(max_images.model_dump().values()):
+        return splits
+    table = samples[["label", "stratum"]].assign(split=splits, draw=_draws(samples["image"], seed))
+    table = table[table["split"] != UNUSED].sort_values("draw", kind="stable")
+    if max_images.per_class is not None:
+        table = table[table.groupby(["split", "label"]).cumcount() < max_images.per_class]
+    kinds = table.groupby(["split", "label", "stratum"])["label"]
     table = table.assign(place=(kinds.cumcount() + 0.5) / kinds.transform("size"))
-    most = table["part"].map({part: getattr(cap, part) for part in PARTS}).astype(float).fillna(np.inf)
-    kept = table.sort_values("place", kind="stable").groupby("part").cumcount().reindex(table.index) < most
-    return parts.where(parts.index.isin(table.index[kept]), UNUSED)
+    most = table["split"].map({split: getattr(max_images, split) for split in SPLITS}).astype(float).fillna(np.inf)
+    kept = table.sort_values("place", kind="stable").groupby("split").cumcount().reindex(table.index) < most
+    return splits.where(splits.index.isin(table.index[kept]), UNUSED)
 
 
-def groups_in_two_parts(samples: pd.DataFrame) -> list[Finding]:
-    """Find the groups that the source itself puts in more than one part."""
+def groups_in_two_splits(samples: pd.DataFrame) -> list[Finding]:
+    """Find the groups that the source itself puts in more than one split."""
     grouped = samples[samples["group"] != ""]
-    apart = grouped.groupby("group")["part"].transform("nunique") > 1
+    apart = grouped.groupby("group")["split"].transform("nunique") > 1
     torn = grouped[apart]
     return [
-        Finding("group_in_two_parts", image, f"{group}, here in {part}")
-        for image, group, part in zip(torn["image"], torn["group"], torn["part"], strict=True)
+        Finding("group_in_two_splits", image, f"{group}, here in {split}")
+        for image, group, split in zip(torn["image"], torn["group"], torn["split"], strict=True)
     ]
 
 
 def few_samples(balance: pd.DataFrame) -> list[Finding]:
-    """Find the classes that have few images in a part, by their balance."""
-    few = balance[(balance["images"] > 0) & (balance["images"] < FEW)]
+    """Find the classes that have few images in a split, by their balance."""
+    few = balance[(balance["images"] > 0) & (balance["images"] < MIN_IMAGES_PER_CLASS)]
     return [
-        Finding("few_samples", name, f"{images} in {part}")
-        for part, name, images in zip(few["part"], few["class"], few["images"], strict=True)
+        Finding("few_samples", name, f"{images} in {split}")
+        for split, name, images in zip(few["split"], few["class"], few["images"], strict=True)
     ]
 
 
-def parts_too_small(balance: pd.DataFrame) -> list[str]:
-    """Say which class is missing from which part, or that validation is too small, and what to do, in a line."""
+def splits_too_small(balance: pd.DataFrame) -> list[str]:
+    """Return which class is missing from which split, or that validation is too small, and what to do, in a line."""
     if not balance["images"].any():
         return ["data.path: no image is left to use"]
     none = balance[balance["images"] == 0]
-    empty = [f"{part} has no image of {name}" for part, name in zip(none["part"], none["class"], strict=True)]
+    empty = [f"{split} has no image of {name}" for split, name in zip(none["split"], none["class"], strict=True)]
     if empty:
-        more = f"; and {len(empty) - TOLD:,} more" if len(empty) > TOLD else ""
+        more = f"; and {len(empty) - MAX_LISTED:,} more" if len(empty) > MAX_LISTED else ""
         advice = (
-            "add images of that class, or change what decides the parts: data.split, data.split_by, data.cap, the "
-            "groups, or the source"
+            "add images of that class, or change what decides the splits: data.split, data.split_by, "
+            "data.max_images, the groups, or the source"
         )
-        return [f"data: {'; '.join(empty[:TOLD])}{more}: {advice}"]
-    in_val = int(balance.loc[balance["part"] == "val", "images"].sum())
-    if in_val < FEWEST_COMPARED:
-        return [f"data: val has {in_val} images, and needs {FEWEST_COMPARED} to compare features on: add some"]
+        return [f"data: {'; '.join(empty[:MAX_LISTED])}{more}: {advice}"]
+    in_val = int(balance.loc[balance["split"] == "val", "images"].sum())
+    if in_val < MIN_VAL_IMAGES:
+        return [f"data: val has {in_val} images, and needs {MIN_VAL_IMAGES} to compare features on: add some"]
     return []
 
 
 def class_balance(samples: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
-    """Count the images of each class in each part.
+    """Count the images of each class in each split.
 
     Args:
-        samples: with the columns `label` and `part`.
+        samples: with the columns `label` and `split`.
         classes: names of the labels.
 
     Returns:
-        A row for each part and class, with the columns `part`, `class`, `images`.
+        A row for each split and class, with the columns `split`, `class`, `images`.
     """
-    counts = pd.crosstab(samples["part"], samples["label"])
-    counts = counts.reindex(index=list(PARTS), columns=range(len(classes)), fill_value=0)
+    counts = pd.crosstab(samples["split"], samples["label"])
+    counts = counts.reindex(index=list(SPLITS), columns=range(len(classes)), fill_value=0)
     return pd.DataFrame(
-        {"part": part, "class": name, "images": images}
-        for part, of_part in zip(PARTS, counts.to_numpy().tolist(), strict=True)
-        for name, images in zip(classes, of_part, strict=True)
+        {"split": split, "class": name, "images": images}
+        for split, of_split in zip(SPLITS, counts.to_numpy().tolist(), strict=True)
+        for name, images in zip(classes, of_split, strict=True)
     )

@@ -1,6 +1,5 @@
 """Prepared data: every image decoded and resized once, in one memory-mapped array beside a table of samples."""
 
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +13,12 @@ import pandas as pd
 
 from stages.errors import UserError
 from stages.files import read_json, write_csv, write_json
-from stages.params import Part
+from stages.hashing import hash_file
+from stages.params import Split
 
 PREPARED = Path("data/prepared")
 IMAGES, SAMPLES, CHECKSUMS = "images.npy", "samples.csv", "checksums.json"
-COLUMNS = ["image", "label", "class", "stratum", "group", "part"]
+COLUMNS = ["image", "label", "class", "stratum", "group", "split"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Prepared:
 
     Attributes:
         images: uint8 (samples, size, size, channels), memory-mapped.
-        samples: a row for each image, with the columns `image`, `label`, `class`, `stratum`, `group` and `part`,
+        samples: a row for each image, with the columns `image`, `label`, `class`, `stratum`, `group` and `split`,
             which is empty where an image was skipped.
     """
 
@@ -46,16 +46,16 @@ class Prepared:
 
     @property
     def channels(self) -> Literal[1, 3]:
-        """1 for grey images, 3 for RGB."""
+        """1 for gray images, 3 for RGB."""
         return 1 if self.images.shape[3] == 1 else 3
 
-    def rows(self, part: Part) -> npt.NDArray[np.intp]:
-        """Positions of the samples of one part."""
-        return np.flatnonzero(self.samples["part"] == part)
+    def rows(self, split: Split) -> npt.NDArray[np.intp]:
+        """Positions of the samples of one split."""
+        return np.flatnonzero(self.samples["split"] == split)
 
-    def labels(self, part: Part) -> npt.NDArray[np.int64]:
-        """Labels of the samples of one part."""
-        return self.samples["label"].to_numpy(dtype=np.int64)[self.rows(part)]
+    def labels(self, split: Split) -> npt.NDArray[np.int64]:
+        """Labels of the samples of one split."""
+        return self.samples["label"].to_numpy(dtype=np.int64)[self.rows(split)]
 
 
 def make_array(folder: Path, shape: tuple[int, int, int, int]) -> Path:
@@ -100,7 +100,7 @@ def _named(path: Path) -> Iterator[None]:
 def write_samples(folder: Path, samples: pd.DataFrame) -> None:
     """Write the table beside the array, one row for each image, and the checksums of both: the folder is complete."""
     write_csv(folder / SAMPLES, samples[COLUMNS])
-    write_json(folder / CHECKSUMS, {name: _checksum(folder / name) for name in (IMAGES, SAMPLES)})
+    write_json(folder / CHECKSUMS, {name: hash_file(folder / name) for name in (IMAGES, SAMPLES)})
 
 
 def verified_checksums(folder: Path = PREPARED) -> dict[str, str]:
@@ -112,17 +112,12 @@ def verified_checksums(folder: Path = PREPARED) -> dict[str, str]:
     written = read_json(folder / CHECKSUMS)
     for name in (IMAGES, SAMPLES):
         try:
-            found = _checksum(folder / name)
+            found = hash_file(folder / name)
         except FileNotFoundError:
             raise UserError(f"{folder / name} is missing: run `dvc repro prepare`, which makes it") from None
         if found != written.get(name):
             raise UserError(f"{folder / name} is not as `prepare` wrote it: run `dvc repro --force prepare`")
     return {name: str(written[name]) for name in (IMAGES, SAMPLES)}
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def open_prepared(folder: Path = PREPARED) -> Prepared:
@@ -135,7 +130,7 @@ def open_prepared(folder: Path = PREPARED) -> Prepared:
         # Read-only: a copy-on-write mapping larger than the memory is refused by Linux.
         images = np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False)
         # A class may be called 01.
-        text = dict.fromkeys(("image", "class", "stratum", "group", "part"), str)
+        text = dict.fromkeys(("image", "class", "stratum", "group", "split"), str)
         samples = pd.read_csv(folder / SAMPLES, keep_default_na=False, dtype=text)
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} is missing: run `dvc repro prepare`, which makes it") from None

@@ -1,4 +1,4 @@
-"""The classification sets of torchvision.datasets, by name, with the parts that each comes in."""
+"""The classification sets of torchvision.datasets, by name, with the splits that each comes in."""
 
 import difflib
 from contextlib import suppress
@@ -8,31 +8,31 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from stages.data.image_set import ImageSet, Rendered, sample_table
-from stages.data.images import BadImageError, told_as_bad_images
+from stages.data.image_set import DatasetImages, ImageSet, sample_table
+from stages.data.images import BadImageError, translate_decode_errors
 from stages.errors import UserError, first_line
 from stages.params import Data
 
 if TYPE_CHECKING:
     from torchvision.datasets import VisionDataset
 
-# How to ask a set for each of its parts. `all`: it comes in one, and is split here.
-Parts = dict[str, dict[str, Any]]
-BY_FLAG: Parts = {"train": {"train": True}, "test": {"train": False}}
-IN_TWO: Parts = {"train": {"split": "train"}, "test": {"split": "test"}}
-IN_THREE: Parts = {**IN_TWO, "val": {"split": "val"}}
-# Their test labels are kept back, so what they call val is the only part beside train.
-WITHOUT_TEST: Parts = {"train": {"split": "train"}, "val": {"split": "val"}}
-IN_ONE: Parts = {"all": {}}
+# How to ask a set for each of its splits. `all`: it comes in one, and is split here.
+Splits = dict[str, dict[str, Any]]
+BY_FLAG: Splits = {"train": {"train": True}, "test": {"train": False}}
+IN_TWO: Splits = {"train": {"split": "train"}, "test": {"split": "test"}}
+IN_THREE: Splits = {**IN_TWO, "val": {"split": "val"}}
+# Their test labels are kept back, so what they call val is the only split beside train.
+WITHOUT_TEST: Splits = {"train": {"split": "train"}, "val": {"split": "val"}}
+IN_ONE: Splits = {"all": {}}
 
-SETS: dict[str, Parts] = {
+SETS: dict[str, Splits] = {
     **dict.fromkeys(("CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "KMNIST", "QMNIST", "USPS"), BY_FLAG),
     **dict.fromkeys(("Food101", "GTSRB", "StanfordCars", "STL10", "SVHN"), IN_TWO),
     **dict.fromkeys(("DTD", "FGVCAircraft", "Flowers102", "PCAM", "RenderedSST2"), IN_THREE),
     **dict.fromkeys(("ImageNet", "Imagenette"), WITHOUT_TEST),
     **dict.fromkeys(("Caltech101", "Caltech256", "EuroSAT", "SEMEION", "SUN397"), IN_ONE),
     "Country211": {**IN_TWO, "val": {"split": "valid"}},
-    "EMNIST": {part: {"split": "balanced", **flag} for part, flag in BY_FLAG.items()},
+    "EMNIST": {split: {"split": "balanced", **flag} for split, flag in BY_FLAG.items()},
     "OxfordIIITPet": {"train": {"split": "trainval"}, "test": {"split": "test"}},
 }
 # Under which names the sets keep their labels.
@@ -55,29 +55,29 @@ def load_torchvision(data: Data, may_download: bool = True) -> ImageSet:
         advice = f"did you mean {meant[0]}?" if meant else f"known are {', '.join(sorted(SETS))}"
         raise UserError(f"data.dataset: torchvision has no classification set {name}; {advice}")
     kind = getattr(torchvision.datasets, name)
-    parts = {part: _open(kind, Path(data.path), how, name, may_download) for part, how in SETS[name].items()}
+    splits = {split: _open(kind, Path(data.path), how, name, may_download) for split, how in SETS[name].items()}
 
-    datasets = list(parts.values())
+    datasets = list(splits.values())
     samples = pd.concat(
         sample_table(
-            image=[f"{name}-{part}-{row:06}" for row in range(len(dataset))],
+            image=[f"{name}-{split}-{row:06}" for row in range(len(dataset))],
             label=_labels(dataset),
-            split="" if part == "all" else part,
+            split="" if split == "all" else split,
         )
-        for part, dataset in parts.items()
+        for split, dataset in splits.items()
     ).reset_index(drop=True)
     return ImageSet(
         classes=_classes(datasets[0], int(samples["label"].max()) + 1),
         channels=_channels(datasets[0]),
         samples=samples,
-        images=Rendered(
-            datasets, tuple((part, row) for part, dataset in enumerate(datasets) for row in range(len(dataset)))
+        images=DatasetImages(
+            datasets, tuple((split, row) for split, dataset in enumerate(datasets) for row in range(len(dataset)))
         ),
     )
 
 
 def _open(kind: "type[VisionDataset]", root: Path, how: dict[str, Any], name: str, may_download: bool) -> Any:
-    """Open a part of a set, downloaded if it must be, may be, and can be."""
+    """Open a split of a set, downloaded if it must be, may be, and can be."""
     absent = f"data.dataset: {name} is not in {root}; `dvc repro prepare` would download it"
     if not may_download and not root.is_dir():  # some sets would make it
         raise UserError(absent)
@@ -99,9 +99,9 @@ def _open(kind: "type[VisionDataset]", root: Path, how: dict[str, Any], name: st
 
 
 def _channels(dataset: Any) -> Literal[1, 3]:
-    """Give the channels of the first image that can be read."""
+    """Return the channels of the first image that can be read."""
     for row in range(len(dataset)):
-        with suppress(BadImageError), told_as_bad_images():
+        with suppress(BadImageError), translate_decode_errors():
             return 1 if dataset[row][0].mode == "L" else 3
     return 3
 

@@ -1,1 +1,1 @@
-"""What the checkpoints are worth: metrics, the paired comparison, the goal, the movement of the weights."""
+"""What the checkpoints are worth: metrics, the paired comparison, the goal, the change of weights and features."""

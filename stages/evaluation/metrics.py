@@ -32,9 +32,9 @@ def classification_metrics(labels: Labels, probabilities: Probabilities) -> dict
         probabilities: (samples, classes), each row adding up to 1.
 
     Returns:
-        accuracy, balanced accuracy and macro F1 as fractions; loss in nats; the Brier score, summed over classes;
-        expected calibration error over `BINS` bins; ROC AUC, for more than two classes the mean of one against the
-        rest.
+        accuracy, balanced accuracy and macro F1 as fractions; loss in nats; the Brier score, which is the sum over
+        classes, from 0 to 2; expected calibration error over `BINS` bins; ROC AUC, for more than two classes the mean
+        of one against the rest.
     """
     predicted = probabilities.argmax(1)
     classes = np.arange(probabilities.shape[1])
@@ -55,7 +55,7 @@ def classification_metrics(labels: Labels, probabilities: Probabilities) -> dict
 
 
 def metrics_by_class(labels: Labels, probabilities: Probabilities, classes: list[str]) -> pd.DataFrame:
-    """Give precision, recall, F1 and the number of samples of every class, a row for each."""
+    """Return precision, recall, F1 and the number of samples of every class, a row for each."""
     precision, recall, f1, samples = precision_recall_fscore_support(
         labels, probabilities.argmax(1), labels=np.arange(len(classes)), zero_division=0
     )
@@ -63,7 +63,7 @@ def metrics_by_class(labels: Labels, probabilities: Probabilities, classes: list
 
 
 def reliability(labels: Labels, probabilities: Probabilities) -> pd.DataFrame:
-    """Give the samples, their mean confidence and their accuracy in each of `BINS` bins of confidence that has any."""
+    """Return the samples, mean confidence and accuracy of each of `BINS` bins of confidence that has any."""
     confidence = probabilities.max(1)
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     table = pd.DataFrame({"bin": bins, "confidence": confidence, "accuracy": probabilities.argmax(1) == labels})
@@ -74,7 +74,7 @@ def reliability(labels: Labels, probabilities: Probabilities) -> pd.DataFrame:
 
 
 def sample_losses(labels: Labels, probabilities: Probabilities) -> npt.NDArray[np.float64]:
-    """Give the log loss of each sample in nats, of probabilities kept away from 0 as `log_loss` keeps them."""
+    """Return the log loss of each sample in nats, of probabilities kept away from 0 as `log_loss` keeps them."""
     of_label = probabilities[np.arange(len(labels)), labels]
     losses: npt.NDArray[np.float64] = -np.log(np.clip(of_label, np.finfo(np.float64).eps, 1.0))
     return losses

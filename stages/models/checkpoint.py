@@ -1,21 +1,21 @@
 """Checkpoints: one safetensors file that is enough to predict. It holds tensors and text, never code."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import safetensors.torch
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from stages.errors import UserError
 from stages.files import write_bytes
+from stages.hashing import hash_bytes, hash_tensors
 from stages.models.network import LIBRARIES, Network, empty_network
 from stages.models.preprocessing import Channels, Preprocessing
 
+CHECKPOINTS = Path("models")
 # One key holds all, for safetensors writes several in no fixed order and checkpoints must be the same byte by byte.
 KEY = "differential-rates"
 
@@ -28,9 +28,10 @@ class Description(BaseModel):
         name: the network's, in that library.
         classes: names of the outputs.
         image_size: height and width in pixels.
-        channels: 1 where images are turned grey first, 3 for RGB.
+        channels: 1 where images are turned gray first, 3 for RGB.
         mean: of each input channel, in [0, 1].
         std: likewise.
+        layer_groups: layer group -> names of its parameters, from input to head.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,13 +43,14 @@ class Description(BaseModel):
     channels: Literal[1, 3]
     mean: Channels
     std: Channels
+    layer_groups: dict[str, list[str]]
 
 
 class _Stored(Description):
     """A description as it stands in the file.
 
     Attributes:
-        checksum: SHA-256 of the description and the tensors, in the order of their names.
+        checksum: SHA-256 of the description and of the tensors.
     """
 
     checksum: str
@@ -62,6 +64,11 @@ class Checkpoint:
     network: Network
 
 
+def checkpoint_name(seed: int) -> str:
+    """Return the name of a replicate's checkpoint, in the folder of its arm."""
+    return f"seed-{seed}.safetensors"
+
+
 def save_checkpoint(path: Path, network: Network, description: Description) -> None:
     """Write a checkpoint, whole or not at all."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.module.state_dict().items()}
@@ -70,11 +77,7 @@ def save_checkpoint(path: Path, network: Network, description: Description) -> N
 
 
 def _checksum(description: Description, tensors: dict[str, Tensor]) -> str:
-    found = hashlib.sha256(description.model_dump_json().encode())
-    for name in sorted(tensors):
-        found.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
-        found.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
+    return hash_bytes(f"{description.model_dump_json()} {hash_tensors(tensors)}".encode())
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -105,13 +108,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
     if description.name not in LIBRARIES[description.library].names():
         raise UserError(f"{path} is of a network that {description.library} does not have: {description.name!r}")
-    network = empty_network(description.library, description.name, len(description.classes))
+    module = empty_network(description.library, description.name, len(description.classes)).module
+    groups = description.layer_groups
     try:
-        network.module.load_state_dict(tensors)
+        module.load_state_dict(tensors)
     except RuntimeError:
         raise UserError(
             f"{path} does not hold the weights of {description.name}, as it says: run `dvc repro`"
         ) from None
-    return Checkpoint(
-        description, Network(network.module, Preprocessing(description.mean, description.std), network.groups)
-    )
+    if sorted(name for names in groups.values() for name in names) != sorted(dict(module.named_parameters())):
+        raise UserError(f"{path} does not give every parameter its layer group: run `dvc repro`")
+    return Checkpoint(description, Network(module, Preprocessing(description.mean, description.std), groups))

@@ -27,7 +27,7 @@ class Compute:
     dtype: torch.dtype
 
     def autocast(self) -> torch.autocast:
-        """Give the context in which forward passes run."""
+        """Return the context in which forward passes run."""
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
 
 
@@ -58,8 +58,8 @@ def set_up_compute(train: Train) -> Compute:
 
 
 @contextmanager
-def memory_told(train: Train) -> Iterator[None]:
-    """Tell a GPU's want of memory with what to set.
+def report_out_of_memory(train: Train) -> Iterator[None]:
+    """Report that a GPU's memory is too small, with what to set.
 
     Raises:
         UserError: the GPU's memory is too small.
@@ -67,15 +67,15 @@ def memory_told(train: Train) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError:
-        smaller = 2 * train.accumulate
+        smaller = 2 * train.grad_accum_steps
         advice = (
-            f"set train.accumulate to {smaller}, which keeps the batch and takes it in smaller pieces"
+            f"set train.grad_accum_steps to {smaller}, which keeps the batch and takes it in smaller pieces"
             if 2 * smaller <= train.batch_size
             else "its pieces can be no smaller: set a smaller data.image_size or another model.name"
         )
         raise UserError(
-            f"train.batch_size: {train.batch_size} images in pieces of {train.batch_size // train.accumulate} do not "
-            f"fit the GPU's memory; {advice}"
+            f"train.batch_size: {train.batch_size} images in pieces of {train.batch_size // train.grad_accum_steps} do "
+            f"not fit the GPU's memory; {advice}"
         ) from None
 
 
@@ -83,7 +83,7 @@ def keep_freed_memory() -> None:
     """Let the C library keep freed memory for the next tensor, where it is glibc.
 
     It would hand every large block back to the system at once and have it zeroed anew at the next step, which costs
-    a third of the speed on the CPU (mallopt(3); benchmarks/README.md has the figures).
+    a third of the speed on the CPU (mallopt(3); benchmarks/README.md has the measurements).
     """
     mmap_threshold, trim_threshold = -3, -1
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None

@@ -11,12 +11,12 @@ BATCH_SIZE = 32  # fixed, for the last bits of a result depend on it
 
 
 def predict_logits(classifier: Classifier, samples: Samples, compute: Compute) -> Tensor:
-    """Give logits (samples, classes), float64, in the order of the samples."""
+    """Return logits (samples, classes), float64, in the order of the samples."""
     classifier.module.eval()
     with torch.inference_mode(), compute.autocast():
         return torch.cat([classifier.logits(pixels).double() for pixels, _ in samples.batches(BATCH_SIZE)])
 
 
 def predict_probabilities(classifier: Classifier, samples: Samples, compute: Compute) -> Tensor:
-    """Give class probabilities (samples, classes), float64, on the CPU."""
+    """Return class probabilities (samples, classes), float64, on the CPU."""
     return predict_logits(classifier, samples, compute).softmax(1).cpu()

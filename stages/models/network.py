@@ -12,7 +12,7 @@ from stages.errors import UserError, first_line
 from stages.models import timm_networks, torchvision_networks
 from stages.models.preprocessing import UNIT_RANGE, Preprocessing
 from stages.models.weights import load_backbone, pretrained_weights
-from stages.params import Grain, Model
+from stages.params import Granularity, Model
 
 
 class Library(Protocol):
@@ -25,12 +25,12 @@ class Library(Protocol):
         """Build one with a head for that many classes."""
 
     def default_weights(self, name: str) -> Mapping[str, Tensor]:
-        """Give the library's own pretrained weights."""
+        """Return the library's own pretrained weights."""
 
     def preprocessing(self, name: str) -> Preprocessing:
-        """Give what those weights expect of their input."""
+        """Return what those weights expect of their input."""
 
-    def layer_groups(self, name: str, network: nn.Module, grain: Grain) -> dict[str, list[str]]:
+    def layer_groups(self, name: str, network: nn.Module, granularity: Granularity) -> dict[str, list[str]]:
         """Name every parameter under its layer group, from input to head."""
 
 
@@ -38,14 +38,14 @@ LIBRARIES: dict[str, Library] = {"timm": timm_networks, "torchvision": torchvisi
 
 
 class Classifier(Protocol):
-    """What training and evaluation need of a network, or of a part of one."""
+    """What training and evaluation need of a network, or of the end of one."""
 
     @property
     def module(self) -> nn.Module:
         """What learns."""
 
     def logits(self, inputs: Tensor, /) -> Tensor:
-        """Give logits (batch, classes) for a batch of inputs."""
+        """Return logits (batch, classes) for a batch of inputs."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Network:
     groups: dict[str, list[str]]
 
     def logits(self, pixels: Tensor) -> Tensor:
-        """Give logits (batch, classes) for uint8 pixels (batch, height, width, channels)."""
+        """Return logits (batch, classes) for uint8 pixels (batch, height, width, channels)."""
         outputs: Tensor = self.module(self.preprocessing(pixels))
         return outputs
 
@@ -87,7 +87,7 @@ def build_network(model: Model, classes: int, seed: int) -> Network:
     return network
 
 
-def empty_network(library: str, name: str, classes: int, seed: int = 0, grain: Grain = "stages") -> Network:
+def empty_network(library: str, name: str, classes: int, seed: int = 0, granularity: Granularity = "stages") -> Network:
     """Build a network with weights drawn from `seed` alone.
 
     Args:
@@ -95,7 +95,7 @@ def empty_network(library: str, name: str, classes: int, seed: int = 0, grain: G
         name: the network's, in that library.
         classes: outputs of the head.
         seed: of the weights.
-        grain: how finely the backbone is cut into layer groups.
+        granularity: how finely the backbone is cut into layer groups.
 
     Raises:
         UserError: the library has no network of that name, or none that can be trained here.
@@ -110,27 +110,27 @@ def empty_network(library: str, name: str, classes: int, seed: int = 0, grain: G
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         module: nn.Module = LIBRARIES[library].create(name, classes)
-        groups = LIBRARIES[library].layer_groups(name, module, grain)
+        groups = LIBRARIES[library].layer_groups(name, module, granularity)
         _start_like_a_plain_layer(module, groups["head"])
-    for part in module.modules():
-        if isinstance(part, nn.ReLU6):
-            part.inplace = False  # in place it copies its input first, for the backward pass: 5 % slower, same bits
+    for layer in module.modules():
+        if isinstance(layer, nn.ReLU6):
+            layer.inplace = False  # in place it copies its input first, for the backward pass: 5 % slower, same bits
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Network(module, LIBRARIES[library].preprocessing(name), groups)
 
 
 def _start_like_a_plain_layer(module: nn.Module, head: list[str]) -> None:
-    """Draw the head's first weights as the story's `nn.Linear(features, classes)` draws them.
+    """Draw the head's first weights as a new `nn.Linear(features, classes)` draws them.
 
     Some networks draw them for a thousand classes from scratch: EfficientNet's for two classes give a loss of 3.
     """
-    for layer in dict.fromkeys(name.rpartition(".")[0] for name in head):
-        part = module.get_submodule(layer)
-        if isinstance(part, nn.Linear | nn.Conv2d):
-            part.reset_parameters()
+    for name in dict.fromkeys(name.rpartition(".")[0] for name in head):
+        layer = module.get_submodule(name)
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            layer.reset_parameters()
 
 
-def refuse_unfit_images(network: Network, model: Model, image_size: int, channels: int) -> None:
+def check_image_size(network: Network, model: Model, image_size: int, channels: int) -> None:
     """Try two blank images.
 
     Raises:

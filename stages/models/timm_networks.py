@@ -9,7 +9,7 @@ from stages.errors import UserError
 from stages.libraries import timm
 from stages.models.layer_groups import name_groups
 from stages.models.preprocessing import IMAGENET, Preprocessing
-from stages.params import Grain
+from stages.params import Granularity
 
 
 def names() -> list[str]:
@@ -24,17 +24,17 @@ def create(name: str, classes: int) -> nn.Module:
 
 
 def default_weights(name: str) -> Mapping[str, Tensor]:
-    """Give the weights that timm would download: from the hub's cache where they are."""
+    """Return the weights that timm would download: from the hub's cache where they are."""
     return dict(timm.create_model(name, pretrained=True).state_dict())
 
 
 def preprocessing(name: str) -> Preprocessing:
-    """Give what the network's pretrained weights expect of their input."""
+    """Return what the network's pretrained weights expect of their input."""
     config: Any = timm.get_pretrained_cfg(name)
     return Preprocessing(config.mean, config.std) if config else IMAGENET
 
 
-def layer_groups(name: str, network: nn.Module, grain: Grain) -> dict[str, list[str]]:
+def layer_groups(name: str, network: nn.Module, granularity: Granularity) -> dict[str, list[str]]:
     """Name every parameter under its layer group, from input to head.
 
     The groups are those of timm's `group_matcher`, as `timm.optim.param_groups_layer_decay` walks them; of its last
@@ -47,14 +47,14 @@ def layer_groups(name: str, network: nn.Module, grain: Grain) -> dict[str, list[
     if not hasattr(network, "group_matcher"):
         raise UserError(f"model.name: timm does not describe the layers of {name}; choose another network")
     classifier = described.default_cfg["classifier"] or ()
-    heads = tuple(f"{part}." for part in ([classifier] if isinstance(classifier, str) else classifier))
+    heads = tuple(f"{name}." for name in ([classifier] if isinstance(classifier, str) else classifier))
     try:
-        numbered = timm.models.group_parameters(network, described.group_matcher(coarse=grain == "stages"))
+        numbered = timm.models.group_parameters(network, described.group_matcher(coarse=granularity == "stages"))
     except (AssertionError, NotImplementedError):
-        raise UserError(f"model.layer_groups: timm does not know the {grain} of {name}; set blocks") from None
+        raise UserError(f"model.layer_groups: timm does not know the {granularity} of {name}; set blocks") from None
     *layers, last = [numbered[depth] for depth in sorted(numbered)]
     neck = [parameter for parameter in last if not parameter.startswith(heads)]
     head = [parameter for parameter in last if parameter.startswith(heads)]
     if not head:
         raise UserError(f"model.name: {name} has no classifier of its own; choose another network")
-    return name_groups(grain, layers, neck, head)
+    return name_groups(granularity, layers, neck, head)

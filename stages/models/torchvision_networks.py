@@ -9,15 +9,15 @@ from torch import Tensor, nn
 from stages.libraries import torchvision
 from stages.models.layer_groups import name_groups
 from stages.models.preprocessing import Preprocessing
-from stages.params import Grain
+from stages.params import Granularity
 
-# They give several outputs while training, which the story's loss does not know.
+# They give several outputs while training, which a plain cross-entropy loss does not take.
 WITH_AUXILIARY_HEADS = {"googlenet", "inception_v3"}
 
 
 @dataclass(frozen=True)
 class Layers:
-    """Where the layers of a family of networks begin, told by the names of their parameters.
+    """Where the layers of a family of networks begin, by the names of their parameters.
 
     Attributes:
         stage: a stage begins at the first name in which this pattern matches something new; what lies before is
@@ -74,19 +74,19 @@ def create(name: str, classes: int) -> nn.Module:
 
 
 def default_weights(name: str) -> Mapping[str, Tensor]:
-    """Give the weights that torchvision calls default: from torch's hub cache where they are, or downloaded."""
+    """Return the weights that torchvision calls default: from torch's hub cache where they are, or downloaded."""
     weights = torchvision.models.get_model_weights(name).DEFAULT
     state: Mapping[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     return {OLD_DENSENET_NAME.sub(r"\1", name): tensor for name, tensor in state.items()}
 
 
 def preprocessing(name: str) -> Preprocessing:
-    """Give what the network's pretrained weights expect of their input."""
+    """Return what the network's pretrained weights expect of their input."""
     evaluation = torchvision.models.get_model_weights(name).DEFAULT.transforms()
     return Preprocessing(tuple(evaluation.mean), tuple(evaluation.std))
 
 
-def layer_groups(name: str, network: nn.Module, grain: Grain) -> dict[str, list[str]]:
+def layer_groups(name: str, network: nn.Module, granularity: Granularity) -> dict[str, list[str]]:
     """Name every parameter under its layer group, from input to head.
 
     The head is the last layer; the pretrained layers beside it in the same `classifier` are the neck.
@@ -98,11 +98,11 @@ def layer_groups(name: str, network: nn.Module, grain: Grain) -> dict[str, list[
     head = [parameter for parameter in names if parameter.rpartition(".")[0] == last_layer]
     neck = [parameter for parameter in names if container and parameter.startswith(f"{container}.")][: -len(head)]
     backbone = names[: -len(neck + head)]
-    return name_groups(grain, _cut(backbone, described, grain), neck, head)
+    return name_groups(granularity, _cut(backbone, described, granularity), neck, head)
 
 
-def _cut(names: list[str], described: Layers, grain: Grain) -> list[list[str]]:
-    """Cut names, in their order, where stages begin; with the grain `blocks` also where blocks begin in them."""
+def _cut(names: list[str], described: Layers, granularity: Granularity) -> list[list[str]]:
+    """Cut names, in their order, where stages begin; with the granularity `blocks` also where blocks begin in them."""
     layers: list[list[str]] = [[]]
     stage = block = ""
     for name in names:
@@ -112,7 +112,7 @@ def _cut(names: list[str], described: Layers, grain: Grain) -> list[list[str]]:
             layers.append([])
         if new_block and new_block[0] != block:
             # The first block of a stage stands in the slice that the stage has begun.
-            if block and grain == "blocks":
+            if block and granularity == "blocks":
                 layers.append([])
             block = new_block[0]
         layers[-1].append(name)

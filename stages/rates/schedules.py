@@ -1,4 +1,4 @@
-"""Schedules: how far each step of training scales every layer group's own rate."""
+"""Schedules: the multiplier that each step of training puts on every layer group's own rate."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,11 +7,11 @@ from stages.errors import UserError
 from stages.params import Schedule
 from stages.rates.policies import Plan
 
-FEWEST_OF_A_CYCLE = 4  # steps
+MIN_CYCLE_STEPS = 4
 
 
-def scales(schedule: Schedule, epochs: int, steps_per_epoch: int) -> list[float]:
-    """Give the scale of every step, from the first of the first epoch to the last of the last.
+def lr_multipliers(schedule: Schedule, epochs: int, steps_per_epoch: int) -> list[float]:
+    """Return the multiplier of every step, from the first of the first epoch to the last of the last.
 
     Warm-up of W steps rises linearly: step t, counted from 0, has (t + 1) / W. Then the schedule runs over the steps
     that are left.
@@ -32,9 +32,9 @@ def scales(schedule: Schedule, epochs: int, steps_per_epoch: int) -> list[float]
             f"schedule.warmup: {schedule.warmup:g} {schedule.warmup_unit} are no less than the whole training "
             f"({epochs} epochs of {steps_per_epoch} steps); set fewer"
         )
-    if schedule.name == "one_cycle" and total < FEWEST_OF_A_CYCLE:
+    if schedule.name == "one_cycle" and total < MIN_CYCLE_STEPS:
         raise UserError(
-            f"schedule.name: one_cycle needs {FEWEST_OF_A_CYCLE} steps to rise and to fall, and this training has "
+            f"schedule.name: one_cycle needs {MIN_CYCLE_STEPS} steps to rise and to fall, and this training has "
             f"{total}; set constant"
         )
     rising = [(step + 1) / warmup for step in range(warmup)]
@@ -42,22 +42,22 @@ def scales(schedule: Schedule, epochs: int, steps_per_epoch: int) -> list[float]
     return rising + [shape(schedule, step, total - warmup, steps_per_epoch) for step in range(total - warmup)]
 
 
-def rate_curves(plan: Plan, scale: Sequence[float], steps_per_epoch: int) -> list[dict[str, str | int | float]]:
-    """Give each layer group's rate over the steps, as rows with `step` (from 1), `layer_group`, `learning_rate`.
+def rate_curves(plan: Plan, multipliers: Sequence[float], steps_per_epoch: int) -> list[dict[str, str | int | float]]:
+    """Return each layer group's rate over the steps, as rows with `step` (from 1), `layer_group`, `learning_rate`.
 
     Steps within a stretch of equal rates are left out, all but its first and its last: a line through the rest is
     the same line.
 
     Args:
         plan: layer group -> rate and first epoch.
-        scale: of every step.
+        multipliers: of every step.
         steps_per_epoch: how many there are in each epoch.
     """
     rows: list[dict[str, str | int | float]] = []
     for group, entry in plan.items():
         rates = [
-            entry.rate * factor if entry.learns(step // steps_per_epoch + 1) else 0.0
-            for step, factor in enumerate(scale)
+            entry.rate * multiplier if entry.learns(step // steps_per_epoch + 1) else 0.0
+            for step, multiplier in enumerate(multipliers)
         ]
         rows += [
             {"step": step + 1, "layer_group": group, "learning_rate": rate}
@@ -84,7 +84,7 @@ def _linear(schedule: Schedule, step: int, steps: int, steps_per_epoch: int) -> 
 
 def _step(schedule: Schedule, step: int, steps: int, steps_per_epoch: int) -> float:
     """Fall by a factor every few epochs."""
-    return float(schedule.step_factor ** (step // (schedule.step_every * steps_per_epoch)))
+    return float(schedule.gamma ** (step // (schedule.step_size * steps_per_epoch)))
 
 
 def _one_cycle(schedule: Schedule, step: int, steps: int, steps_per_epoch: int) -> float:
@@ -103,7 +103,7 @@ def _half_cosine(begin: float, end: float, share: float) -> float:
     return end + (begin - end) * (1 + math.cos(math.pi * share)) / 2
 
 
-# Name -> scale of a step, counted from 0 after the warm-up, of so many.
+# Name -> multiplier of a step, counted from 0 after the warm-up, of so many.
 SCHEDULES: dict[str, Callable[[Schedule, int, int, int], float]] = {
     "constant": _constant,
     "cosine": _cosine,

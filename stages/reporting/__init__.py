@@ -1,1 +1,1 @@
-"""Tables, figures and the page, for people."""
+"""Tables, charts and the page, for people."""

@@ -9,7 +9,7 @@ from stages.data.store import Prepared
 from stages.params import ARMS, Arm
 from stages.reporting.thumbnails import as_data_url
 
-SHOWN = 12  # images
+MAX_SHOWN = 12  # images
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Disagreement:
 
 
 def find_disagreements(predictions: dict[Arm, pd.DataFrame], prepared: Prepared) -> list[Disagreement]:
-    """Give the images on which the arms disagree with most seeds, at most `SHOWN`.
+    """Return the images on which the arms disagree with most seeds, at most `MAX_SHOWN`.
 
     Args:
         predictions: arm -> content of metrics/ARM_predictions.csv.
@@ -38,7 +38,7 @@ def find_disagreements(predictions: dict[Arm, pd.DataFrame], prepared: Prepared)
     """
     baseline, differential = (predictions[arm].set_index(["image", "seed"]) for arm in ARMS)
     differ = (baseline["predicted"] != differential["predicted"]).groupby(level="image").sum()
-    chosen = differ[differ > 0].sort_values(ascending=False, kind="stable").index[:SHOWN]
+    chosen = differ[differ > 0].sort_values(ascending=False, kind="stable").index[:MAX_SHOWN]
     row_of = {name: row for row, name in enumerate(prepared.samples["image"])}
     return [
         Disagreement(
@@ -46,7 +46,7 @@ def find_disagreements(predictions: dict[Arm, pd.DataFrame], prepared: Prepared)
             picture=as_data_url(prepared.images[row_of[name]]),
             actual=baseline.loc[name, "actual"].iloc[0],
             predicted={
-                arm: _in_words(table.loc[name, "predicted"])
+                arm: _describe(table.loc[name, "predicted"])
                 for arm, table in zip(ARMS, (baseline, differential), strict=True)
             },
         )
@@ -54,5 +54,5 @@ def find_disagreements(predictions: dict[Arm, pd.DataFrame], prepared: Prepared)
     ]
 
 
-def _in_words(predicted: "pd.Series[str]") -> str:
+def _describe(predicted: "pd.Series[str]") -> str:
     return ", ".join(f"{name} ({count} of {len(predicted)})" for name, count in Counter(predicted).most_common())

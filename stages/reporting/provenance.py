@@ -6,13 +6,15 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-from ruamel.yaml import YAML
+import yaml
+
+from stages.yaml12 import read_yaml
 
 PACKAGES = ("dvc", "torch", "torchvision", "timm", "numpy", "scikit-learn")
 
 
 def provenance(lock: Path = Path("dvc.lock")) -> dict[str, str]:
-    """Give what can be found out here; what cannot is said to be unknown."""
+    """Return what can be found out here; what cannot is said to be unknown."""
     return {
         "commit": _commit(),
         "prepared data": _fingerprint(lock),
@@ -32,10 +34,10 @@ def _commit() -> str:
 
 
 def _fingerprint(lock: Path) -> str:
-    """Give DVC's own fingerprint of the prepared images."""
+    """Return DVC's own fingerprint of the prepared images."""
     try:
-        stages = YAML(typ="safe", pure=True).load(lock)["stages"]
+        stages = read_yaml(lock)["stages"]
         (prepared,) = [out for out in stages["prepare"]["outs"] if out["path"] == "data/prepared"]
-    except (OSError, KeyError, TypeError, ValueError):
+    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError):
         return "unknown"
     return f"MD5 {prepared['md5']}, {prepared['nfiles']} files, {prepared['size']:,} bytes"

@@ -14,20 +14,20 @@ class Divergence:
     Attributes:
         epoch: the first is 1.
         step: of that epoch, the first is 1; 0 where the measurement after the epoch showed it.
-        group: the layer group whose weights had grown most since the beginning; None where none had moved yet.
+        group: the layer group whose weights had grown most since the beginning; None where none had changed yet.
     """
 
     epoch: int
     step: int
     group: str | None
 
-    def in_words(self) -> str:
-        """Say where it was."""
+    def describe(self) -> str:
+        """Return where it was, for people."""
         return f"in epoch {self.epoch}, " + (f"step {self.step}" if self.step else "when it was measured")
 
 
 def weight_norms(network: Network) -> dict[str, float]:
-    """Give each layer group the L2 norm of all its weights."""
+    """Return the L2 norm of all weights of each layer group."""
     return {
         group: math.sqrt(
             sum(network.module.get_parameter(name).detach().double().square().sum().item() for name in names)
@@ -36,7 +36,7 @@ def weight_norms(network: Network) -> dict[str, float]:
     }
 
 
-def grown_most(network: Network, at_first: Mapping[str, float]) -> str | None:
+def fastest_growing_group(network: Network, at_first: Mapping[str, float]) -> str | None:
     """Name the layer group whose norm is the greatest multiple of what it was, or is no longer finite.
 
     Args:

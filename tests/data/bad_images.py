@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, PngImagePlugin
 
 
 def picture(number: int, size: tuple[int, int] = (96, 96), mode: str = "RGB") -> Image.Image:
-    """A picture of its own for each number: coloured ellipses, as unlike one another as photographs."""
+    """A picture of its own for each number: colored ellipses, as unlike one another as photographs."""
     random = np.random.default_rng(number)
     image = Image.new("RGB", size, tuple(random.integers(256, size=3)))
     draw = ImageDraw.Draw(image)
@@ -94,7 +94,7 @@ KINDS: dict[str, tuple[bytes, str | None]] = {
     "sixteen-bit.png": (encoded(sixteen_bit(17), "PNG"), "sixteen_bit"),
     "sixteen-bit.tiff": (encoded(sixteen_bit(18), "TIFF"), "sixteen_bit"),
     "palette.png": (transparent_palette(19), "palette_transparency"),
-    "grey-alpha.png": (encoded(picture(20, mode="LA"), "PNG"), "grey_alpha"),
+    "gray-alpha.png": (encoded(picture(20, mode="LA"), "PNG"), "gray_alpha"),
     "alpha.png": (encoded(picture(21, mode="RGBA"), "PNG"), "transparency"),
     "turned.jpg": (with_exif(6, 22), "exif_orientation"),
     "mirrored.jpg": (with_exif(2, 23), "exif_orientation"),
@@ -109,7 +109,7 @@ KINDS: dict[str, tuple[bytes, str | None]] = {
     "plain.png": (encoded(picture(30), "PNG"), None),
     "PLAIN.JPG": (encoded(picture(31), "JPEG"), None),
     "progressive.jpeg": (encoded(picture(32), "JPEG", progressive=True), None),
-    "grey.png": (encoded(picture(33, mode="L"), "PNG"), None),
+    "gray.png": (encoded(picture(33, mode="L"), "PNG"), None),
     "bilevel.png": (encoded(picture(34, mode="1"), "PNG"), None),
     "palette-without-transparency.png": (encoded(picture(35).quantize(64), "PNG"), None),
     "plain.webp": (encoded(picture(36), "WEBP", lossless=True), None),
@@ -124,7 +124,7 @@ def _link(path: Path, target: str) -> None:
 
 
 # What is no file with content: name -> how it is made, and the check that names it.
-PLACES: dict[str, tuple[Callable[[Path], None], str]] = {
+POLICY_KEYS: dict[str, tuple[Callable[[Path], None], str]] = {
     "linked-folder": (lambda path: _link(path, "../good"), "linked_folder"),
     ".cache": (lambda path: path.mkdir(), "hidden"),
 }
@@ -139,7 +139,7 @@ def make_folder(root: Path, watched: bool) -> dict[str, str | None]:
     """Fill `root/odd` with every kind, and two classes with 12 good images each; give each odd name its check."""
     odd = root / "odd"
     odd.mkdir(parents=True)
-    places = PLACES if watched else {**PLACES, **UNWATCHED}
+    places = POLICY_KEYS if watched else {**POLICY_KEYS, **UNWATCHED}
     for name, (content, _) in KINDS.items():
         (odd / name).write_bytes(content)
     for name, (make, _) in places.items():

@@ -15,10 +15,10 @@ def image():
     return np.random.default_rng(0).integers(255, size=(16, 16, 3), dtype=np.uint8)
 
 
-def augmented(image, train, *names, seed=1, **knobs):
+def augmented(image, train, *names, seed=1, **config):
     """64 copies of an image, augmented."""
     batch = torch.from_numpy(np.repeat(image[None], 64, axis=0))
-    train = train.model_copy(update={"augment": list(names), **knobs})
+    train = train.model_copy(update={"augment": list(names), **config})
     return augment_images(batch, train, [(seed, 1, sample) for sample in range(64)])
 
 
@@ -82,8 +82,8 @@ def test_a_crop_keeps_the_share_that_is_asked_for(train):
 
 
 def test_color_jitter_changes_by_up_to_the_strength(train):
-    grey = np.full((8, 8, 3), 100, dtype=np.uint8)
-    result = augmented(grey, train, "color_jitter", color_strength=0.1).float().mean((1, 2, 3))
+    gray = np.full((8, 8, 3), 100, dtype=np.uint8)
+    result = augmented(gray, train, "color_jitter", color_strength=0.1).float().mean((1, 2, 3))
     assert 87 <= result.min() < 97  # each of the three rounds down
     assert 103 < result.max() <= 110
 

@@ -1,19 +1,19 @@
 import pytest
 
-from stages.data.checks import CHECKS, Finding, as_table, count, follows, stopping
+from stages.data.checks import CHECKS, Finding, as_table, blocking_problems, count_findings, effective_consequence
 
 BAD, LEAK, REFUSED = Finding("truncated", "a.png", "cut"), Finding("leak", "b.png"), Finding("outside", "c.png")
 NOTED = Finding("cmyk", "d.png")
 
 
 def test_every_check_has_a_count_also_where_it_found_nothing():
-    counts = count([BAD, BAD, NOTED])
+    counts = count_findings([BAD, BAD, NOTED])
     assert list(counts) == list(CHECKS)
     assert (counts["truncated"], counts["cmyk"], counts["leak"]) == (2, 1, 0)
 
 
 @pytest.mark.parametrize(
-    ("knobs", "stop"),
+    ("config", "stop"),
     [
         ({}, ["outside", "truncated", "leak"]),
         ({"on_bad_image": "skip"}, ["outside", "leak"]),
@@ -21,18 +21,18 @@ def test_every_check_has_a_count_also_where_it_found_nothing():
         ({"on_bad_image": "skip", "allow_leaks": True}, ["outside"]),
     ],
 )
-def test_params_say_what_stops(data, knobs, stop):
-    data = data.model_copy(update=knobs)
-    problems = stopping([NOTED, BAD, LEAK, REFUSED], data)
+def test_params_say_what_stops(data, config, stop):
+    data = data.model_copy(update=config)
+    problems = blocking_problems([NOTED, BAD, LEAK, REFUSED], data)
     assert len(problems) == len(stop)
     names = {"outside": "c.png", "truncated": "a.png", "leak": "b.png"}
     for problem, check in zip(problems, stop, strict=True):
-        assert problem.startswith(f"data: {names[check]} ({CHECKS[check].means}")
-    assert {check for check in names if follows(check, data) == "stops prepare"} == set(stop)
+        assert problem.startswith(f"data: {names[check]} ({CHECKS[check].description}")
+    assert {check for check in names if effective_consequence(check, data) == "stops prepare"} == set(stop)
 
 
 def test_a_problem_names_five_and_counts_the_rest(data):
-    (problem,) = stopping([Finding("empty", f"{number}.png") for number in range(1234)], data)
+    (problem,) = blocking_problems([Finding("empty", f"{number}.png") for number in range(1234)], data)
     assert "4.png" in problem
     assert "5.png" not in problem
     assert "and 1,229 more, listed by `python -m stages.prepare --dry-run`: mend or remove them, or set" in problem

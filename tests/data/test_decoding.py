@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.data.decoding import CHUNK, Job, decode_all
-from stages.data.image_set import Files
+from stages.data.decoding import CHUNK, DecodeJob, decode_all
+from stages.data.image_set import ImageFiles
 from stages.data.images import read_pixels
 from stages.data.store import IMAGES, make_array
 from stages.errors import UserError
@@ -29,7 +29,7 @@ def job(tmp_path):
     (tmp_path / names[40]).write_bytes(whole[:200])
     rows = list(reversed(range(len(names))))
     array = make_array(tmp_path, (len(names), 32, 32, 3))
-    return Job(Files(tmp_path, names), names, rows, 32, 3, 100, array)
+    return DecodeJob(ImageFiles(tmp_path, names), names, rows, 32, 3, 100, array)
 
 
 def test_images_come_to_stand_in_the_array_in_the_order_of_the_rows(job, tmp_path):
@@ -54,7 +54,7 @@ def test_progress_counts_every_image(job):
 
 def test_without_an_array_nothing_is_written(job, tmp_path):
     before = (tmp_path / IMAGES).read_bytes()
-    decode_all(Job(job.images, job.names, job.rows, 32, 3, 100, array=None), on_images=lambda count: None)
+    decode_all(DecodeJob(job.images, job.names, job.rows, 32, 3, 100, array=None), on_images=lambda count: None)
     assert (tmp_path / IMAGES).read_bytes() == before
 
 
@@ -81,7 +81,7 @@ class Greedy:
 @pytest.mark.parametrize("images", [Deadly(), Greedy()])
 def test_too_little_memory_is_told_in_one_line(images):
     with pytest.raises(UserError, match=r"^data: a process that decoded images had too little memory, or was ended"):
-        decode_all(Job(images, ["a"], [0], 32, 3, 100, array=None), on_images=lambda count: None)
+        decode_all(DecodeJob(images, ["a"], [0], 32, 3, 100, array=None), on_images=lambda count: None)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Slow:
 def test_nobody_decodes_on_for_a_user_who_has_pressed_ctrl_c(tmp_path):
     """Chunks that wait for a process cannot be called back, so it must not begin them."""
     count = 40 * CHUNK
-    job = Job(Slow(tmp_path / "marks"), ["a.png"] * count, range(count), 32, 3, 100, array=None)
+    job = DecodeJob(Slow(tmp_path / "marks"), ["a.png"] * count, range(count), 32, 3, 100, array=None)
 
     def interrupted(_):
         raise KeyboardInterrupt
@@ -113,9 +113,9 @@ def test_nobody_decodes_on_for_a_user_who_has_pressed_ctrl_c(tmp_path):
 
 FOR_EVER = """
 from pathlib import Path
-from stages.data.decoding import Job, decode_all
+from stages.data.decoding import DecodeJob, decode_all
 from tests.data.test_decoding import Slow
-decode_all(Job(Slow(Path("marks")), ["a.png"] * 10**5, range(10**5), 32, 3, 100, None), on_images=lambda _: None)
+decode_all(DecodeJob(Slow(Path("marks")), ["a.png"] * 10**5, range(10**5), 32, 3, 100, None), on_images=lambda _: None)
 """
 
 

@@ -76,7 +76,7 @@ def test_what_is_transparent_is_white(mode):
 
 
 def test_a_jpeg_is_decoded_smaller_to_nearly_the_same_pixels():
-    """At no less than twice the size that is asked for, so that half a grey value in the mean is the most it costs."""
+    """At no less than twice the size that is asked for, so that half a gray value in the mean is the most it costs."""
     image = picture(5, size=(1600, 1200))
     content = encoded(image, "JPEG", quality=95)
     quick = to_pixels(Image.open(BytesIO(content)), 128, 3)

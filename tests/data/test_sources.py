@@ -14,7 +14,7 @@ def test_all_solar_cells_follow_the_published_protocol(data):
     assert source.samples["label"].value_counts().to_dict() == {0: 1508 + 295, 1: 715 + 106}
 
 
-def test_fake_data_is_the_storys_thousand_images_in_ten_classes(data):
+def test_fake_data_is_a_thousand_images_in_ten_classes(data):
     source = load_source(data.model_copy(update={"source": "fake", "image_size": 40}))
     assert len(source.samples) == 1000
     assert len(source.classes) == 10
@@ -28,8 +28,8 @@ def test_another_threshold_calls_other_cells_defective(data):
     assert source.samples["label"].value_counts().to_dict() == {0: 1508, 1: 715 + 106 + 295}
 
 
-def test_colour_is_the_sources_own_unless_it_is_said(data):
+def test_color_is_the_sources_own_unless_it_is_said(data):
     channels = {
-        colour: load_source(data.model_copy(update={"colour": colour})).channels for colour in ("auto", "grey", "rgb")
+        color: load_source(data.model_copy(update={"color": color})).channels for color in ("auto", "gray", "rgb")
     }
-    assert channels == {"auto": 1, "grey": 1, "rgb": 3}
+    assert channels == {"auto": 1, "gray": 1, "rgb": 3}

@@ -7,8 +7,8 @@ from stages.errors import UserError
 
 @pytest.fixture
 def table(samples):
-    part = ["train", "val", "test", ""] * (len(samples) // 4)
-    return samples.assign(part=part, **{"class": samples["label"].map({0: "good", 1: "bad"})})
+    split = ["train", "val", "test", ""] * (len(samples) // 4)
+    return samples.assign(split=split, **{"class": samples["label"].map({0: "good", 1: "bad"})})
 
 
 def write(folder, table):

@@ -46,10 +46,10 @@ def idx(array):
 def fashion_files():
     """60 training and 20 test images of Fashion-MNIST's form, in ten classes."""
     files = {}
-    for part, count in (("train", 60), ("t10k", 20)):
+    for split, count in (("train", 60), ("t10k", 20)):
         images = np.random.default_rng(count).integers(255, size=(count, 28, 28))
-        files[f"{part}-images-idx3-ubyte"] = idx(images)
-        files[f"{part}-labels-idx1-ubyte"] = idx(np.arange(count) % 10)
+        files[f"{split}-images-idx3-ubyte"] = idx(images)
+        files[f"{split}-labels-idx1-ubyte"] = idx(np.arange(count) % 10)
     return files
 
 
@@ -115,9 +115,9 @@ def test_a_set_of_files_in_trainval_and_test(tmp_path, load):
     root = tmp_path / "oxford-iiit-pet"
     (root / "images").mkdir(parents=True)
     (root / "annotations").mkdir()
-    for part, numbers in (("trainval", range(4)), ("test", range(4, 6))):
+    for split, numbers in (("trainval", range(4)), ("test", range(4, 6))):
         lines = [f"{'Beagle' if number % 2 else 'Abyssinian'}_{number} {number % 2 + 1} 1 1" for number in numbers]
-        (root / "annotations" / f"{part}.txt").write_text("\n".join(lines) + "\n")
+        (root / "annotations" / f"{split}.txt").write_text("\n".join(lines) + "\n")
         for line in lines:
             picture(1).save(root / "images" / f"{line.split()[0]}.jpg")
     source = load("OxfordIIITPet")

@@ -18,6 +18,7 @@ DESCRIPTION = Description(
     channels=1,
     mean=(0.1, 0.2, 0.3),
     std=(0.4, 0.5, 0.6),
+    layer_groups=empty_network("timm", "resnet18", classes=3).groups,
 )
 
 
@@ -36,6 +37,7 @@ def test_a_checkpoint_alone_gives_the_network_back(path, network):
     checkpoint = load_checkpoint(path)
     assert checkpoint.description == DESCRIPTION
     assert checkpoint.network.preprocessing.mean == (0.1, 0.2, 0.3)
+    assert checkpoint.network.groups == network.groups
     restored = checkpoint.network.module.state_dict()
     assert all(torch.equal(restored[name], tensor) for name, tensor in network.module.state_dict().items())
 
@@ -73,6 +75,21 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
     save_file({"a": torch.zeros(2)}, other, metadata={KEY: stored(DESCRIPTION)})
     with pytest.raises(UserError, match="does not hold the weights of resnet18"):
         load_checkpoint(other)
+
+
+def test_a_checkpoint_says_its_layer_groups_finer_ones_too(tmp_path):
+    blocks = empty_network("timm", "resnet18", classes=3, granularity="blocks")
+    description = DESCRIPTION.model_copy(update={"layer_groups": blocks.groups})
+    save_checkpoint(tmp_path / "blocks.safetensors", blocks, description)
+    assert load_checkpoint(tmp_path / "blocks.safetensors").network.groups == blocks.groups
+
+
+@pytest.mark.parametrize("groups", [{}, {"stem": ["fc.weight"]}, {"one": ["fc.weight"], "two": ["fc.weight"]}])
+def test_a_checkpoint_whose_groups_do_not_cover_every_parameter_once_is_refused(tmp_path, network, groups):
+    path = tmp_path / "seed-3.safetensors"
+    save_checkpoint(path, network, DESCRIPTION.model_copy(update={"layer_groups": groups}))
+    with pytest.raises(UserError, match="does not give every parameter its layer group"):
+        load_checkpoint(path)
 
 
 def test_a_checkpoint_cannot_name_a_network_that_no_library_has(tmp_path):

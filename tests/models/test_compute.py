@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from stages.errors import UserError
-from stages.models.compute import memory_told, set_up_compute
+from stages.models.compute import report_out_of_memory, set_up_compute
 from stages.params import load_params
 from tests.conftest import ROOT
 
@@ -28,16 +28,19 @@ def test_the_cpu_computes_in_float32_on_the_threads_asked_for(train):
 
 
 @pytest.mark.parametrize(
-    ("accumulate", "says"),
+    ("grad_accum_steps", "says"),
     [
-        (1, "32 images in pieces of 32 do not fit the GPU's memory; set train.accumulate to 2, which keeps the batch"),
-        (8, "32 images in pieces of 4 do not fit the GPU's memory; set train.accumulate to 16, which keeps"),
+        (
+            1,
+            "32 images in pieces of 32 do not fit the GPU's memory; set train.grad_accum_steps to 2, which keeps the",
+        ),
+        (8, "32 images in pieces of 4 do not fit the GPU's memory; set train.grad_accum_steps to 16, which keeps"),
         (16, "in pieces of 2 do not fit the GPU's memory; its pieces can be no smaller: set a smaller data.image_size"),
     ],
 )
-def test_too_little_gpu_memory_is_told_with_what_to_set(train, accumulate, says):
-    train = train.model_copy(update={"batch_size": 32, "accumulate": accumulate})
-    with pytest.raises(UserError, match=says), memory_told(train):
+def test_too_little_gpu_memory_is_told_with_what_to_set(train, grad_accum_steps, says):
+    train = train.model_copy(update={"batch_size": 32, "grad_accum_steps": grad_accum_steps})
+    with pytest.raises(UserError, match=says), report_out_of_memory(train):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
 

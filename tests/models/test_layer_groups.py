@@ -56,16 +56,16 @@ SIZES = {
 }
 
 
-@pytest.mark.parametrize("grain", ["stages", "blocks"])
+@pytest.mark.parametrize("granularity", ["stages", "blocks"])
 @EACH
-def test_every_parameter_belongs_to_exactly_one_group_from_input_to_head(library, name, grain):
+def test_every_parameter_belongs_to_exactly_one_group_from_input_to_head(library, name, granularity):
     network = create(library, name)
-    groups = LIBRARIES[library].layer_groups(name, network, grain)
+    groups = LIBRARIES[library].layer_groups(name, network, granularity)
     grouped = [parameter for names in groups.values() for parameter in names]
     assert sorted(grouped) == sorted(parameter for parameter, _ in network.named_parameters())
     assert all(groups.values())
     numbered = [group for group in groups if group not in ("stem", "neck", "head")]
-    assert numbered == [f"{grain[:-1]}{number}" for number in range(1, len(numbered) + 1)]
+    assert numbered == [f"{granularity[:-1]}{number}" for number in range(1, len(numbered) + 1)]
     assert [group for group in groups if group != "neck"] == ["stem", *numbered, "head"]
     assert list(groups)[-2:] == ["neck", "head"] or "neck" not in groups
     assert {network.get_parameter(parameter).shape[0] for parameter in groups["head"]} == {5}
@@ -75,8 +75,14 @@ def test_every_parameter_belongs_to_exactly_one_group_from_input_to_head(library
 def test_torchvisions_networks_have_the_stages_and_blocks_of_their_papers(name):
     network = create("torchvision", name)
     sizes = tuple(
-        len([group for group in LIBRARIES["torchvision"].layer_groups(name, network, grain) if group[-1].isdigit()])
-        for grain in ("stages", "blocks")
+        len(
+            [
+                group
+                for group in LIBRARIES["torchvision"].layer_groups(name, network, granularity)
+                if group[-1].isdigit()
+            ]
+        )
+        for granularity in ("stages", "blocks")
     )
     assert sizes == SIZES[name]
 
@@ -84,7 +90,9 @@ def test_torchvisions_networks_have_the_stages_and_blocks_of_their_papers(name):
 @EACH
 def test_each_block_lies_within_one_stage(library, name):
     network = create(library, name)
-    stages, blocks = (LIBRARIES[library].layer_groups(name, network, grain) for grain in ("stages", "blocks"))
+    stages, blocks = (
+        LIBRARIES[library].layer_groups(name, network, granularity) for granularity in ("stages", "blocks")
+    )
     stage_of = {parameter: stage for stage, names in stages.items() for parameter in names}
     for block, names in blocks.items():
         # timm counts the last norm of a Swin among its head in stages, and with its last block in blocks.
@@ -113,7 +121,7 @@ def test_every_classification_network_of_torchvision_is_described():
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_resnet18_has_the_layers_of_the_story(library):
+def test_resnet18_has_the_layers_of_the_exercise(library):
     network = create(library, "resnet18", 10)
     groups = LIBRARIES[library].layer_groups("resnet18", network, "stages")
     tops = {group: {name.split(".")[0] for name in names} for group, names in groups.items()}

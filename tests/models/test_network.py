@@ -10,7 +10,7 @@ from sklearn.datasets import load_sample_images
 from stages.errors import UserError
 from stages.libraries import timm
 from stages.models import torchvision_networks
-from stages.models.network import build_network, empty_network, refuse_unfit_images
+from stages.models.network import build_network, check_image_size, empty_network
 from stages.models.preprocessing import IMAGENET, UNIT_RANGE
 from stages.models.weights import PACKAGES, pretrained_weights
 from stages.params import Model
@@ -23,7 +23,7 @@ def test_the_default_weights_are_really_pretrained(default_model):
     network = empty_network("timm", default_model.name, classes=1000)
     names = list(network.module.state_dict())
     network.module.load_state_dict(pretrained_weights(default_model, names, dict))
-    # Cut and resized as timm evaluates this network; normalised by us.
+    # Cut and resized as timm evaluates this network; normalized by us.
     config = timm.data.resolve_data_config(model=network.module)
     view = timm.data.create_transform(**config | {"mean": (0, 0, 0), "std": (1, 1, 1)})
     china, flower = (
@@ -167,9 +167,9 @@ def test_a_damaged_weights_file_is_refused(tmp_path, name, content):
 def test_images_that_the_network_cannot_take_are_refused():
     model = Model(library="timm", name="vit_tiny_patch16_224", weights="none", layer_groups="stages")
     network = build_network(model, 2, 1)
-    refuse_unfit_images(network, model, 224, 1)
+    check_image_size(network, model, 224, 1)
     with pytest.raises(UserError, match=r"data.image_size: vit_tiny_patch16_224 cannot take images of 128 px"):
-        refuse_unfit_images(network, model, 128, 1)
+        check_image_size(network, model, 128, 1)
 
 
 def test_a_network_whose_layers_timm_does_not_describe_has_one_line():

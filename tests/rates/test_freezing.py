@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 TRAIN = load_params(ROOT / "params.yaml").train
 
 
-def knobs(**changes):
+def config(**changes):
     return TRAIN.model_copy(update=changes)
 
 
@@ -39,13 +39,13 @@ def test_only_what_is_named_learns(network):
 
 def test_a_frozen_batchnorm_keeps_its_statistics(network):
     freeze_all_but(network, HEAD)
-    train_mode(network, knobs())
+    train_mode(network, config())
     assert not moves(network, "1")
 
 
 def test_a_frozen_block_is_a_fixed_function_its_dropout_and_its_plain_batchnorm_too(network):
     freeze_all_but(network, [*NORM, *HEAD])
-    train_mode(network, knobs())
+    train_mode(network, config())
     images = torch.arange(12.0).reshape(3, 4)
     assert torch.equal(network[0](images), network[0](images))
     assert not moves(network, "0.1")
@@ -54,7 +54,7 @@ def test_a_frozen_block_is_a_fixed_function_its_dropout_and_its_plain_batchnorm_
 
 def test_the_statistics_of_frozen_layers_may_be_let_move(network):
     freeze_all_but(network, HEAD)
-    train_mode(network, knobs(frozen_batchnorm="update"))
+    train_mode(network, config(frozen_batchnorm="update"))
     assert moves(network, "0.1")
     assert moves(network, "1")
     assert not network[0][2].training
@@ -62,7 +62,7 @@ def test_the_statistics_of_frozen_layers_may_be_let_move(network):
 
 def test_all_statistics_may_be_kept_still(network):
     freeze_all_but(network, [*BLOCK, *NORM, *HEAD])
-    train_mode(network, knobs(batchnorm="freeze"))
+    train_mode(network, config(batchnorm="freeze"))
     assert not moves(network, "0.1")
     assert not moves(network, "1")
     assert network[0][2].training
@@ -70,7 +70,7 @@ def test_all_statistics_may_be_kept_still(network):
 
 def test_what_learns_again_is_in_training_mode_again(network):
     freeze_all_but(network, HEAD)
-    train_mode(network, knobs())
+    train_mode(network, config())
     freeze_all_but(network, [*BLOCK, *NORM, *HEAD])
-    train_mode(network, knobs())
+    train_mode(network, config())
     assert all(part.training for part in network.modules())

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from stages.libraries import timm
 from stages.models.network import LIBRARIES
 from stages.params import Optimizer, Policy
-from stages.rates.optimizers import build_optimizer, parameter_groups
-from stages.rates.policies import learning, plan_policy
+from stages.rates.optimizers import build_optimizer, build_param_groups
+from stages.rates.policies import plan_policy, trainable_groups
 
 NETWORKS = [
     "beit_base_patch16_224",
@@ -29,10 +29,10 @@ NETWORKS = [
 
 
 @cache
-def described(name, grain):
+def described(name, granularity):
     with torch.device("meta"):
         network = LIBRARIES["timm"].create(name, 5)
-    return network, LIBRARIES["timm"].layer_groups(name, network, grain)
+    return network, LIBRARIES["timm"].layer_groups(name, network, granularity)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -54,27 +54,29 @@ def test_rates_and_weight_decay_of_every_parameter_are_timms(name, head, decay, 
         for parameter in entry["params"]
     }
 
-    knobs = Optimizer(
+    config = Optimizer(
         name="sgd",
         momentum=0.9,
         nesterov=False,
         weight_decay=weight_decay,
-        decay_biases_and_norms=False,
-        clip_norm=None,
+        weight_decay_on_bias_and_norm=False,
+        clip_grad_norm=None,
     )
-    plan = plan_policy(Policy(head=head, decay=decay), list(groups))
-    optimizer = build_optimizer(knobs, parameter_groups(knobs, network, groups, plan), learning(plan, epoch=1))
+    plan = plan_policy(Policy(head=head, layer_decay=decay), list(groups))
+    optimizer = build_optimizer(
+        config, build_param_groups(config, network, groups, plan), trainable_groups(plan, epoch=1)
+    )
     for entry in optimizer.param_groups:
         for parameter in entry["params"]:
             assert (entry["lr"], entry["weight_decay"]) == pytest.approx(expected.pop(parameter))
     assert not expected
 
 
-@pytest.mark.parametrize("grain", ["stages", "blocks"])
+@pytest.mark.parametrize("granularity", ["stages", "blocks"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_layer_group_is_a_layer_of_timm_with_the_classifier_set_apart(name, grain):
-    network, groups = described(name, grain)
-    numbers = timm.models.group_parameters(network, network.group_matcher(coarse=grain == "stages"), reverse=True)
+def test_a_layer_group_is_a_layer_of_timm_with_the_classifier_set_apart(name, granularity):
+    network, groups = described(name, granularity)
+    numbers = timm.models.group_parameters(network, network.group_matcher(coarse=granularity == "stages"), reverse=True)
     of_group = {group: {numbers[parameter] for parameter in names} for group, names in groups.items()}
     assert all(len(layers) == 1 for layers in of_group.values())
     in_order = [layers.pop() for group, layers in of_group.items() if group != "neck"]

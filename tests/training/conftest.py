@@ -1,5 +1,8 @@
 """A training of seconds: forty small images of noise, in two kinds that a network can tell apart."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -7,22 +10,28 @@ import torch
 from stages.data.batches import Samples
 from stages.models.compute import set_up_compute
 from stages.models.network import build_network
-from stages.params import load_params
+from stages.params import Model, load_params
 from stages.rates.policies import plan_policy
+from stages.rates.schedules import lr_multipliers
 from stages.signals import Signals
-from stages.training.replicate import Training
-from stages.training.unfinished import Keeper
+from stages.training.replicate_progress import ReplicateProgress
+from stages.training.resume import ResumeState
+from stages.training.trainer import Trainer, count_steps
 from tests.conftest import ROOT
 
+# A network of a hundred thousand parameters, with BatchNorm, strides and squeeze-and-excitation, for the mechanics.
+SMALL = Model(library="timm", name="test_efficientnet", weights="none", layer_groups="stages")
 
-def with_knobs(params, section, **changes):
-    """Give params with changes in one section."""
+
+def with_params(params, section, **changes):
+    """Return params with changes in one section."""
     return params.model_copy(update={section: getattr(params, section).model_copy(update=changes)})
 
 
 @pytest.fixture(scope="module")
 def params():
-    return with_knobs(load_params(ROOT / "params.yaml"), "train", epochs=2, batch_size=8, threads=1, device="cpu")
+    small = load_params(ROOT / "params.yaml").model_copy(update={"model": SMALL})
+    return with_params(small, "train", epochs=2, batch_size=8, threads=1, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +47,51 @@ def samples():
     }
 
 
-def train(params, samples, policy, *, seed=1, on_step=lambda epoch, score: None, keeper=None, signals=None):
-    """Train a replicate; give its network and what it came to."""
+class RecordedProgress(ReplicateProgress):
+    """Keeps what it is told: the steps of an earlier run, and the epoch of every step of this one."""
+
+    def __init__(self):
+        super().__init__()
+        self.resumed, self.epochs_of_steps = 0, []
+
+    def resume(self, steps):
+        self.resumed = steps
+
+    def step(self, epoch, running):
+        self.epochs_of_steps.append(epoch)
+
+
+class StopAfter(ReplicateProgress):
+    """Sends SIGTERM to this process after so many steps of this run."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.left = steps
+
+    def step(self, epoch, running):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def train(params, samples, policy, *, seed=1, progress=None, resume_state=None, signals=None):
+    """Train a replicate; return its network and its result."""
     network = build_network(params.model, 2, seed)
-    plan = plan_policy(policy, list(network.groups))
-    compute = set_up_compute(params.train)
-    training = Training(network, plan, seed, params, samples, compute, keeper or Keeper(), signals or Signals())
-    return network, training.run(on_step)
+    trainer = Trainer(
+        network,
+        plan=plan_policy(policy, list(network.groups)),
+        seed=seed,
+        params=params,
+        lr_multipliers=lr_multipliers(
+            params.schedule, params.train.epochs, count_steps(params.train, samples["train"])
+        ),
+        samples=samples,
+        compute=set_up_compute(params.train),
+        resume_state=resume_state or ResumeState(),
+        signals=signals or Signals(),
+        progress=progress or ReplicateProgress(),
+    )
+    return network, trainer.fit()
 
 
 def same_weights(one, other):

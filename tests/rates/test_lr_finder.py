@@ -2,9 +2,9 @@ import math
 
 import pytest
 
-from stages.rates.finder import growing_rates, range_test, suggest_rate
+from stages.rates.lr_finder import geometric_rates, range_test, suggest_rate
 
-RATES = growing_rates(1e-6, 10, 100)
+RATES = geometric_rates(1e-6, 10, 100)
 
 
 def valley(rate):

@@ -4,8 +4,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from stages.data.own_images import load_folder, load_table, printable
 from stages.data.splits import split_samples
+from stages.data.user_images import load_folder, load_table, printable
 from stages.errors import UserError
 from tests.data.bad_images import picture
 
@@ -27,8 +27,8 @@ def root(tmp_path):
 
 @pytest.fixture
 def folder(root, data):
-    """Give what the source makes of the folder."""
-    return lambda **knobs: load_folder(data.model_copy(update={"source": "folder", "path": str(root), **knobs}))
+    """Return what the source makes of the folder."""
+    return lambda **config: load_folder(data.model_copy(update={"source": "folder", "path": str(root), **config}))
 
 
 def found(source):
@@ -50,24 +50,24 @@ def test_a_class_is_a_folder_and_whatever_lies_below_it(folder):
 
 
 @pytest.mark.parametrize("names", [("train", "val", "test"), ("Training", "Validation", "Test"), ("train", "test")])
-def test_folders_named_as_parts_give_the_parts(tmp_path, data, names):
-    for part in names:
+def test_folders_named_as_splits_give_the_splits(tmp_path, data, names):
+    for split in names:
         for label in ("cats", "dogs"):
-            save(tmp_path / part / label / f"{label}.png")
+            save(tmp_path / split / label / f"{label}.png")
     source = load_folder(data.model_copy(update={"path": str(tmp_path)}))
     assert source.classes == ["cats", "dogs"]
-    parts = {name.split("/")[0]: part for name, part in source.samples[["image", "split"]].itertuples(index=False)}
+    splits = {name.split("/")[0]: split for name, split in source.samples[["image", "split"]].itertuples(index=False)}
     known = {"training": "train", "validation": "val"}
-    assert parts == {name: known.get(name.lower(), name.lower()) for name in names}
+    assert splits == {name: known.get(name.lower(), name.lower()) for name in names}
 
 
-def test_parts_beside_classes_are_refused(root, folder):
+def test_splits_beside_classes_are_refused(root, folder):
     save(root / "train/cats/3.png")
-    with pytest.raises(UserError, match=r"holds train/ beside cats/: is it parts, or classes\?"):
+    with pytest.raises(UserError, match=r"holds train/ beside cats/: are they splits, or classes\?"):
         folder()
 
 
-def test_parts_without_train_are_refused(tmp_path, data):
+def test_splits_without_train_are_refused(tmp_path, data):
     save(tmp_path / "test/cats/1.png")
     with pytest.raises(UserError, match="holds test and no train/"):
         load_folder(data.model_copy(update={"path": str(tmp_path)}))
@@ -200,7 +200,7 @@ def table(root, data):
 
 
 @pytest.mark.parametrize("name", ["labels.csv", "labels.parquet", "LABELS.CSV"])
-def test_a_table_says_label_part_and_group(table, name):
+def test_a_table_says_label_split_and_group(table, name):
     source = table(ROWS, name)
     assert source.classes == ["cat", "dog"]
     assert source.samples[["image", "label", "split", "group"]].to_numpy().tolist() == [
@@ -326,7 +326,7 @@ def test_a_path_too_long_for_any_file_is_refused(table):
     assert found(table([*ROWS, {**ROWS[0], "path": "x" * 300}])) == [("outside", "x" * 300)]
 
 
-def test_a_part_that_is_none_is_refused(table):
+def test_a_split_that_is_none_is_refused(table):
     source = table([*ROWS, {"path": "dogs/1.png", "label": "dog", "split": "holdout", "group": ""}])
     assert [tuple(finding) for finding in source.findings] == [("unknown_split", "dogs/1.png", "'holdout'")]
 

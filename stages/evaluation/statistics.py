@@ -5,51 +5,22 @@ read the same cases: which seeds were drawn and which samples were drawn are two
 """
 
 import math
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 from scipy.optimize import brentq
 
+from stages.metrics_files import Decision, Interval, McNemar
+
 LEVEL = 0.95  # of every interval
 POWER = 0.8  # with which the smallest difference would be shown
 
-Verdict = Literal["better", "worse", "no difference shown"]
 Differences = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Interval:
-    """An estimate and what chance leaves open.
-
-    Attributes:
-        estimate: differential − baseline.
-        low: lower end of the 95 % interval; None where there is no spread to tell it from: a single replicate, or
-            arms that differ by the same everywhere.
-        high: its upper end.
-        smallest_shown: the true difference that data like these would show with a power of about 80 %.
-    """
-
-    estimate: float
-    low: float | None
-    high: float | None
-    smallest_shown: float | None
-
-    def within(self, most: float) -> "Interval":
-        """Give the interval without what no difference can reach, from -most to most."""
-        if self.low is None or self.high is None:
-            return self
-        return replace(self, low=max(self.low, -most), high=min(self.high, most))
-
-    def as_dict(self) -> dict[str, Any]:
-        """Give it for JSON."""
-        return asdict(self)
-
-
-def crossed_interval(differences: Differences) -> Interval:
-    """Give the mean of paired differences with an interval over both seeds and samples.
+def crossed_random_effects_interval(differences: Differences) -> Interval:
+    """Return the mean of paired differences with an interval over both seeds and samples.
 
     The variance of the mean is that of the analysis of variance of readers and cases (Dorfman, Berbaum and Metz 1992,
     as simplified by Hillis 2007, doi 10.1002/sim.2532): the mean square between seeds, plus what the mean square
@@ -63,20 +34,20 @@ def crossed_interval(differences: Differences) -> Interval:
     seeds, samples = differences.shape
     estimate = float(differences.mean())
     if seeds < 2:
-        return Interval(estimate, None, None, None)
+        return _without_spread(estimate)
     between_seeds, between_samples, residual = mean_squares(differences)
     parts = np.array([between_seeds, max(between_samples - residual, 0.0)])
     if not parts.sum():  # by chance the replicates agree in their means; the residual is what is left to go by
         parts = np.array([residual, 0.0])
     if not parts.sum():
-        return Interval(estimate, None, None, None)
+        return _without_spread(estimate)
     weights = parts / parts.sum()
     quantile = float(weights @ stats.t.ppf((1 + LEVEL) / 2, [seeds - 1, samples - 1]))
     return _interval(estimate, math.sqrt(parts.sum() / (seeds * samples)), quantile)
 
 
 def mean_squares(differences: Differences) -> tuple[float, float, float]:
-    """Give the mean squares between seeds, between samples, and of the residual, of (seeds, samples)."""
+    """Return the mean squares between seeds, between samples, and of the residual, of (seeds, samples)."""
     seeds, samples = differences.shape
     mean = differences.mean()
     of_seed, of_sample = differences.mean(1) - mean, differences.mean(0) - mean
@@ -88,30 +59,39 @@ def mean_squares(differences: Differences) -> tuple[float, float, float]:
     )
 
 
-def seeds_interval(differences: npt.NDArray[np.float64]) -> Interval:
-    """Give the mean of one difference per seed with Student's interval, for what is counted over a whole replicate.
+def t_interval(differences: npt.NDArray[np.float64]) -> Interval:
+    """Return the mean of one difference per seed with Student's interval, for what is counted over a whole replicate.
 
     Args:
         differences: (seeds,).
     """
     estimate = float(differences.mean())
     if len(differences) < 2:
-        return Interval(estimate, None, None, None)
+        return _without_spread(estimate)
     error = float(differences.std(ddof=1)) / math.sqrt(len(differences))
     if not error:
-        return Interval(estimate, None, None, None)
+        return _without_spread(estimate)
     return _interval(estimate, error, float(stats.t.ppf((1 + LEVEL) / 2, len(differences) - 1)))
 
 
 def _interval(estimate: float, error: float, quantile: float) -> Interval:
-    """Give the interval of an estimate from its standard error and the quantile of t for its ends."""
+    """Return the interval of an estimate from its standard error and the quantile of t for its ends."""
     freedom = brentq(lambda candidate: stats.t.ppf((1 + LEVEL) / 2, candidate) - quantile, 0.9, 1e9)
     shift = brentq(lambda candidate: stats.nct.sf(quantile, freedom, candidate) - POWER, 0, 1000)
-    return Interval(estimate, estimate - quantile * error, estimate + quantile * error, float(shift) * error)
+    return Interval(
+        estimate=estimate,
+        low=estimate - quantile * error,
+        high=estimate + quantile * error,
+        minimum_detectable_difference=float(shift) * error,
+    )
 
 
-def judge(accuracy: Interval) -> Verdict:
-    """Say what the interval of an accuracy difference says: the rule is fixed before anything is measured."""
+def _without_spread(estimate: float) -> Interval:
+    return Interval(estimate=estimate, low=None, high=None, minimum_detectable_difference=None)
+
+
+def decide(accuracy: Interval) -> Decision:
+    """Return what the interval of an accuracy difference decides, by a rule fixed before anything is measured."""
     if accuracy.low is not None and accuracy.low > 0:
         return "better"
     if accuracy.high is not None and accuracy.high < 0:
@@ -119,15 +99,18 @@ def judge(accuracy: Interval) -> Verdict:
     return "no difference shown"
 
 
-def mcnemar(baseline_right: npt.NDArray[np.bool_], differential_right: npt.NDArray[np.bool_]) -> dict[str, float]:
-    """Give the samples that one arm alone gets right, and McNemar's exact test of whether they are as many.
+def mcnemar(baseline_correct: npt.NDArray[np.bool_], differential_correct: npt.NDArray[np.bool_]) -> McNemar:
+    """Return how many samples one arm alone gets right, and McNemar's exact test of whether they are as many.
 
     Args:
-        baseline_right: (samples,), whether the baseline's replicate of one seed is right.
-        differential_right: likewise.
+        baseline_correct: (samples,), whether the baseline's replicate of one seed is right.
+        differential_correct: likewise.
     """
-    only_baseline = int((baseline_right & ~differential_right).sum())
-    only_differential = int((differential_right & ~baseline_right).sum())
-    discordant = only_baseline + only_differential
-    p_value = float(stats.binomtest(only_differential, discordant).pvalue) if discordant else 1.0
-    return {"only_baseline_right": only_baseline, "only_differential_right": only_differential, "p_value": p_value}
+    baseline_only = int((baseline_correct & ~differential_correct).sum())
+    differential_only = int((differential_correct & ~baseline_correct).sum())
+    discordant = baseline_only + differential_only
+    return McNemar(
+        baseline_only_correct=baseline_only,
+        differential_only_correct=differential_only,
+        p_value=float(stats.binomtest(differential_only, discordant).pvalue) if discordant else 1.0,
+    )

@@ -9,77 +9,77 @@ import vl_convert
 
 from stages.params import ARMS, Arm
 
-# Okabe and Ito's blue and vermilion: told apart by everyone, and readable on white and on black.
-COLOURS: dict[Arm, str] = {"baseline": "#0072B2", "differential": "#D55E00"}
-COLOUR = alt.Color(
+# Okabe and Ito's blue and vermilion: distinguishable to everyone, and readable on white and on black.
+COLORS: dict[Arm, str] = {"baseline": "#0072B2", "differential": "#D55E00"}
+COLOR = alt.Color(
     "arm:N",
     title=None,
-    scale=alt.Scale(domain=list(COLOURS), range=list(COLOURS.values())),
+    scale=alt.Scale(domain=list(COLORS), range=list(COLORS.values())),
     legend=alt.Legend(orient="top", symbolOpacity=1),
 )
 SHAPE = alt.Shape("arm:N", title=None, scale=alt.Scale(domain=list(ARMS)))
-PART_COLOURS = ["#009E73", "#CC79A7", "#E69F00"]
-SPELT_OUT = 20  # classes; beyond that a tile of the confusion matrix has no room for a figure
+SPLIT_COLORS = ["#009E73", "#CC79A7", "#E69F00"]
+MAX_LABELED_CLASSES = 20  # classes; beyond that a tile of the confusion matrix has no room for a number
 FEWER_LABELS = alt.Axis(labelOverlap=True)  # where a hundred classes have no room for all of them
-PART_NAMES = {"train": "training", "val": "validation"}
+SPLIT_NAMES = {"train": "training", "val": "validation"}
 Chart: TypeAlias = Any  # one of altair's charts, which share no typed base
 alt.data_transformers.disable_max_rows()  # 100 classes have 10,000 pairs
 
 
-def learning_curves(curves: dict[Arm, pd.DataFrame], part: str, figure: str) -> Chart:
-    """Draw `accuracy` or `loss` of a part over the epochs.
+def learning_curves(curves: dict[Arm, pd.DataFrame], split: str, metric: str) -> Chart:
+    """Draw `accuracy` or `loss` of a split over the epochs.
 
     A line stands for the mean over the seeds, a band for a standard deviation to each side, as in DVC's plots.
 
     Args:
         curves: arm -> content of metrics/ARM_curves.csv.
-        part: `train` or `val`.
-        figure: which figure.
+        split: `train` or `val`.
+        metric: which of the two.
     """
     long = pd.concat(
-        pd.DataFrame({"arm": arm, "seed": table["seed"], "epoch": table["epoch"], figure: table[f"{part}_{figure}"]})
+        pd.DataFrame({"arm": arm, "seed": table["seed"], "epoch": table["epoch"], metric: table[f"{split}_{metric}"]})
         for arm, table in curves.items()
     )
-    summary = long.groupby(["arm", "epoch"])[figure].agg(["mean", "std"]).fillna(0).reset_index()
+    summary = long.groupby(["arm", "epoch"])[metric].agg(["mean", "std"]).fillna(0).reset_index()
     summary = summary.assign(low=summary["mean"] - summary["std"], high=summary["mean"] + summary["std"])
-    style = "%" if figure == "accuracy" else ".3f"
-    base = alt.Chart(summary, title=f"{PART_NAMES[part]} {figure}").encode(
+    style = "%" if metric == "accuracy" else ".3f"
+    base = alt.Chart(summary, title=f"{SPLIT_NAMES[split]} {metric}").encode(
         x=alt.X("epoch:Q", axis=alt.Axis(values=sorted(long["epoch"].unique()), format="d", labelOverlap=True)),
-        color=COLOUR,
+        color=COLOR,
         tooltip=[
             "arm",
             "epoch",
-            *(alt.Tooltip(name, format=".1%" if figure == "accuracy" else ".3f") for name in ("mean", "std")),
+            *(alt.Tooltip(name, format=".1%" if metric == "accuracy" else ".3f") for name in ("mean", "std")),
         ],
     )
     scale, axis = alt.Scale(zero=False), alt.Axis(format=style)
-    band = base.mark_area(opacity=0.2).encode(y=alt.Y("low:Q", title=figure, scale=scale, axis=axis), y2="high:Q")
-    line = base.mark_line(point=True).encode(y=alt.Y("mean:Q", title=figure, scale=scale, axis=axis), shape=SHAPE)
+    band = base.mark_area(opacity=0.2).encode(y=alt.Y("low:Q", title=metric, scale=scale, axis=axis), y2="high:Q")
+    line = base.mark_line(point=True).encode(y=alt.Y("mean:Q", title=metric, scale=scale, axis=axis), shape=SHAPE)
     return band + line
 
 
-def group_marks(figures: dict[Arm, dict[str, float]], title: str, logarithmic: bool = True) -> Chart:
-    """Draw one figure of every layer group, the arms side by side, from input to head.
+def group_marks(metrics: dict[Arm, dict[str, float]], title: str, logarithmic: bool = True) -> Chart:
+    """Draw one metric of every layer group, the arms side by side, from input to head.
 
     Args:
-        figures: arm -> layer group -> value; on a logarithmic axis a group at 0 has no mark.
+        metrics: arm -> layer group -> value; on a logarithmic axis a group at 0 has no mark.
         title: of the axis.
         logarithmic: the axis.
     """
     rows = [
         {"arm": arm, "layer group": group, title: value}
-        for arm, groups in figures.items()
+        for arm, groups in metrics.items()
         for group, value in groups.items()
         if value > 0 or not logarithmic
     ]
-    order = list(dict.fromkeys(group for groups in figures.values() for group in groups))
+    order = list(dict.fromkeys(group for groups in metrics.values() for group in groups))
     return (
         alt.Chart(pd.DataFrame(rows))
         .mark_point(filled=True, size=70, opacity=0.9)
         .encode(
             x=alt.X("layer group:N", sort=order, axis=alt.Axis(labelAngle=-40)),
             y=alt.Y(f"{title}:Q", scale=alt.Scale(type="log") if logarithmic else alt.Scale(zero=False)),
-            color=COLOUR,
+            color=COLOR,
             shape=SHAPE,
             tooltip=["arm", "layer group", alt.Tooltip(f"{title}:Q", format=".3~g")],
         )
@@ -114,41 +114,44 @@ def range_tests(trials: pd.DataFrame, suggestions: dict[str, float]) -> Chart:
     """Draw the smoothed loss of range tests over the learning rate, with the suggested rates as upright lines.
 
     Args:
-        trials: with the columns `part`, `learning_rate`, `smoothed_loss`.
-        suggestions: part -> suggested rate.
+        trials: with the columns `split`, `learning_rate`, `smoothed_loss`.
+        suggestions: split -> suggested rate.
     """
-    scale = alt.Scale(domain=list(dict.fromkeys(trials["part"])), range=["#0072B2", "#D55E00", "#009E73"])
+    scale = alt.Scale(domain=list(dict.fromkeys(trials["split"])), range=["#0072B2", "#D55E00", "#009E73"])
     x = alt.X("learning_rate:Q", title="learning rate", scale=alt.Scale(type="log"), axis=alt.Axis(format=".0e"))
-    color = alt.Color("part:N", title="at this rate learns", scale=scale)
+    color = alt.Color("split:N", title="at this rate learns", scale=scale)
     layers = (
         alt.Chart(trials)
         .mark_line()
         .encode(x=x, y=alt.Y("smoothed_loss:Q", title="smoothed loss", scale=alt.Scale(zero=False)), color=color)
     )
-    rules = pd.DataFrame([{"part": part, "learning_rate": rate} for part, rate in suggestions.items()])
+    rules = pd.DataFrame([{"split": split, "learning_rate": rate} for split, rate in suggestions.items()])
     if len(rules):
         layers += alt.Chart(rules).mark_rule(strokeDash=[4, 4]).encode(x=x, color=color)
     return layers
 
 
 def class_balance(counts: pd.DataFrame) -> Chart:
-    """Draw how many images of each class each part has.
+    """Draw how many images of each class each split has.
 
     Args:
         counts: content of metrics/class_balance.csv.
     """
-    classes, parts = (list(dict.fromkeys(counts[name])) for name in ("class", "part"))
+    classes, splits = (list(dict.fromkeys(counts[name])) for name in ("class", "split"))
     return (
         alt.Chart(counts)
         .mark_bar()
         .encode(
             x=alt.X("images:Q"),
             y=alt.Y("class:N", title=None, sort=classes, axis=FEWER_LABELS),
-            yOffset=alt.YOffset("part:N", sort=parts),
+            yOffset=alt.YOffset("split:N", sort=splits),
             color=alt.Color(
-                "part:N", title=None, scale=alt.Scale(domain=parts, range=PART_COLOURS), legend=alt.Legend(orient="top")
+                "split:N",
+                title=None,
+                scale=alt.Scale(domain=splits, range=SPLIT_COLORS),
+                legend=alt.Legend(orient="top"),
             ),
-            tooltip=["class", "part", "images"],
+            tooltip=["class", "split", "images"],
         )
     )
 
@@ -175,7 +178,7 @@ def confusion_matrix(predictions: pd.DataFrame, classes: list[str], arm: str) ->
     tiles = base.mark_rect().encode(
         color=alt.Color("share:Q", scale=alt.Scale(scheme="blues", domain=[0, 1]), legend=None)
     )
-    if len(classes) > SPELT_OUT:
+    if len(classes) > MAX_LABELED_CLASSES:
         return tiles
     text = base.mark_text().encode(
         text=alt.Text("share:Q", format=".0%" if len(classes) > 4 else ".1%"),
@@ -205,7 +208,7 @@ def reliability_diagram(bins: pd.DataFrame) -> Chart:
     ]
     return diagonal.mark_line(color="#808080", strokeDash=[4, 4]).encode(x=x, y=y) + alt.Chart(points).mark_line(
         point=True
-    ).encode(x=x, y=y, color=COLOUR, shape=SHAPE, tooltip=tooltip)
+    ).encode(x=x, y=y, color=COLOR, shape=SHAPE, tooltip=tooltip)
 
 
 def side_by_side(charts: list[Chart], width: int = 260, height: int = 220) -> Chart:
@@ -227,7 +230,7 @@ def as_specification(chart: Chart, height: int) -> str:
 
 
 def _styled(chart: Any) -> Any:
-    """One look for all: grey ink with a contrast of 4.5 on white and on black, nothing behind it."""
+    """One look for all: gray ink with a contrast of 4.5 on white and on black, nothing behind it."""
     ink = "#767676"
     return (
         chart.configure(background="transparent", font="sans-serif")

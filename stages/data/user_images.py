@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 
 from stages.data.checks import Finding
-from stages.data.image_set import Files, ImageSet, sample_table
+from stages.data.image_set import ImageFiles, ImageSet, sample_table
 from stages.errors import UserError, first_line
-from stages.params import Data, Part
+from stages.params import Data, Split
 
-# How people call the parts, in folders and in tables.
-PART_NAMES: dict[str, Part] = {
+# How people call the splits, in folders and in tables.
+SPLIT_NAMES: dict[str, Split] = {
     "train": "train", "training": "train",
     "val": "val", "valid": "val", "validation": "val",
     "test": "test",
@@ -28,19 +28,19 @@ def load_folder(data: Data) -> ImageSet:
     """Find images in `PATH/class/…`, or in `PATH/{train,val,test}/class/…`, at any depth below the class.
 
     Raises:
-        UserError: there is no such folder, there are fewer than two classes, or a part stands beside classes.
+        UserError: there is no such folder, there are fewer than two classes, or a split stands beside classes.
     """
     root = _root(data)
     findings: list[Finding] = []
     paths = list(_files(root, findings))
-    split_as_given = _comes_in_parts(root)
+    split_as_given = _comes_in_splits(root)
     depth = 2 if split_as_given else 1
     folders = [Path(path).parts[:-1] for path in paths]
     table = pd.DataFrame(
         {
             "path": paths,
             "label": [names[depth - 1] if len(names) >= depth else "" for names in folders],
-            "split": [PART_NAMES[names[0].lower()] if split_as_given and names else "" for names in folders],
+            "split": [SPLIT_NAMES[names[0].lower()] if split_as_given and names else "" for names in folders],
             "group": "",
         },
         dtype=object,  # text with bytes that are no UTF-8, as file names may have, fits no other
@@ -51,7 +51,7 @@ def load_folder(data: Data) -> ImageSet:
             raise UserError(f"data.group_pattern: {data.group_pattern} finds no group in any path below {root}")
         findings += [Finding("no_group", printable(path)) for path in table["path"][found.isna()]]
         table["group"] = found.fillna("")
-    classes = _folders(root) if depth == 1 else [name for part in _folders(root) for name in _folders(root / part)]
+    classes = _folders(root) if depth == 1 else [name for split in _folders(root) for name in _folders(root / split)]
     return _image_set(root, table, set(classes), findings)
 
 
@@ -76,13 +76,13 @@ def load_table(data: Data) -> ImageSet:
     findings = [Finding("outside", printable(path)) for path in table["path"][~kept]]
     given = table["split"].str.lower()
     if given.ne("").any():
-        unknown = kept & ~given.isin(PART_NAMES)
+        unknown = kept & ~given.isin(SPLIT_NAMES)
         findings += [
             Finding("unknown_split", printable(path), repr(split))
             for path, split in table.loc[unknown, ["path", "split"]].itertuples(index=False)
         ]
         kept &= ~unknown
-        table["split"] = given.map(PART_NAMES)
+        table["split"] = given.map(SPLIT_NAMES)
     return _image_set(root, table[kept].reset_index(drop=True), set(table["label"]), findings)
 
 
@@ -124,7 +124,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _image_set(root: Path, table: pd.DataFrame, labels: set[str], findings: list[Finding]) -> ImageSet:
-    """Give the images of a table with `path`, `label`, `split` and `group`, less those that have no label."""
+    """Return the images of a table with `path`, `label`, `split` and `group`, less those that have no label."""
     names = [printable(_below(root, path)) for path in table["path"]]
     for name, path in zip(names, table["path"], strict=True):
         if not _is_utf8(path):
@@ -135,7 +135,7 @@ def _image_set(root: Path, table: pd.DataFrame, labels: set[str], findings: list
     findings += [Finding("no_label", names[row]) for row in table.index[unlabelled]]
     classes = sorted(labels - {""}, key=_by_number_or_name)
     if len(classes) < 2:
-        raise UserError(f"data.path: {root} has {_listed(classes)}; it takes two classes at least to tell apart")
+        raise UserError(f"data.path: {root} has {_listed(classes)}; it takes two classes at least")
     label_of = {name: label for label, name in enumerate(classes)}
     kept = table[~unlabelled]
     return ImageSet(
@@ -147,13 +147,13 @@ def _image_set(root: Path, table: pd.DataFrame, labels: set[str], findings: list
             group=[printable(group) for group in kept["group"]],
             split=list(kept["split"]),
         ),
-        images=Files(root, tuple(kept["path"])),
+        images=ImageFiles(root, tuple(kept["path"])),
         findings=findings,
     )
 
 
 def _below(root: Path, path: str) -> str:
-    """Give a path as it leads down from the root: an absolute one would carry a user's name into the metrics."""
+    """Return a path as it leads down from the root: an absolute one would carry a user's name into the metrics."""
     given = Path(path)
     if not given.is_absolute():
         return os.path.normpath(path)
@@ -169,7 +169,7 @@ def _is_utf8(path: str) -> bool:
 
 
 def printable(text: str) -> str:
-    """Give a name as text that any terminal, table and page can bear: what cannot be printed is spelt out."""
+    """Return a name as text that any terminal, table and page can bear: what cannot be printed is escaped."""
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
@@ -186,25 +186,25 @@ def _folders(folder: Path) -> list[str]:
         return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name[0] != ".")
 
 
-def _comes_in_parts(root: Path) -> bool:
-    """Whether the folders in the root are the parts and not the classes."""
+def _comes_in_splits(root: Path) -> bool:
+    """Whether the folders in the root are the splits and not the classes."""
     folders = _folders(root)
-    parts = [name for name in folders if name.lower() in PART_NAMES]
-    if not parts:
+    splits = [name for name in folders if name.lower() in SPLIT_NAMES]
+    if not splits:
         return False
-    if len(parts) < len(folders):
-        beside = next(name for name in folders if name not in parts)
+    if len(splits) < len(folders):
+        beside = next(name for name in folders if name not in splits)
         raise UserError(
-            f"data.path: {root} holds {parts[0]}/ beside {printable(beside)}/: is it parts, or classes? Rename one of "
-            f"them"
+            f"data.path: {root} holds {splits[0]}/ beside {printable(beside)}/: are they splits, or classes? Rename "
+            f"one of them"
         )
-    if not any(PART_NAMES[name.lower()] == "train" for name in parts):
-        raise UserError(f"data.path: {root} holds {', '.join(parts)} and no train/")
+    if not any(SPLIT_NAMES[name.lower()] == "train" for name in splits):
+        raise UserError(f"data.path: {root} holds {', '.join(splits)} and no train/")
     return True
 
 
 def _files(root: Path, findings: list[Finding]) -> Iterator[str]:
-    """Give the path of every file that may be an image, in order, and say what is passed over."""
+    """Yield the path of every file that may be an image, in order, and record what is passed over."""
     inside = _inside(root)
     for folder, folders, names in os.walk(root, onerror=_refuse_folder):
         folders.sort()
@@ -231,7 +231,7 @@ def _refuse_folder(error: OSError) -> None:
 
 
 def _inside(root: Path) -> Callable[[str], bool]:
-    """Give a function that says whether a path, with every link followed, stays below the root."""
+    """Return a function that says whether a path, with every link followed, stays below the root."""
     top = os.path.realpath(root)
     folder_of = cache(os.path.realpath)  # of a folder with many images, followed once
 
@@ -249,7 +249,7 @@ def _inside(root: Path) -> Callable[[str], bool]:
 
 
 def _as_text(column: "pd.Series[Any]") -> "pd.Series[str]":
-    """Give the cells as text; a missing one is empty, and 1.0 is 1, for a hole turns integers into fractions."""
+    """Return the cells as text; a missing one is empty, and 1.0 is 1, for a hole turns integers into fractions."""
     if not all(map(pd.api.types.is_scalar, column)):
         raise UserError(f"data.table: the column {column.name} holds lists; it should hold one value in each row")
     cells = ["" if pd.isna(cell) else str(_whole(cell)).strip() for cell in column]

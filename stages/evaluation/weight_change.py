@@ -1,11 +1,11 @@
-"""How far training moved each layer group from its first weights."""
+"""How far training moved the weights of each layer group."""
 
 import torch
 from torch import nn
 
 
-def relative_movement(before: nn.Module, after: nn.Module, groups: dict[str, list[str]]) -> dict[str, float]:
-    """Give, for each layer group, the L2 norm of the change over the L2 norm of the first weights.
+def relative_weight_change(before: nn.Module, after: nn.Module, groups: dict[str, list[str]]) -> dict[str, float]:
+    """Return, for each layer group, the L2 norm of the change over the L2 norm of the first weights.
 
     Args:
         before: the network as training met it.

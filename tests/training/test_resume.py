@@ -1,7 +1,5 @@
 """What is interrupted goes on, and comes to the same bits."""
 
-import hashlib
-import os
 import pickle
 import signal
 import subprocess
@@ -11,41 +9,43 @@ import pytest
 import torch
 
 from stages.errors import UserError
+from stages.hashing import hash_bytes, hash_file
 from stages.models.network import Network, build_network
-from stages.params import Model, Policy
+from stages.params import Policy
 from stages.rates.policies import plan_policy
 from stages.signals import Interrupted, Signals
 from stages.training import loop as loop_module
-from stages.training.unfinished import MARK, Keeper, _code, fingerprint, forget_all, state_file
+from stages.training.replicate_progress import ReplicateProgress
+from stages.training.resume import MAGIC, ResumeState, _code, clear_resume_states, fingerprint, resume_path
 from tests.conftest import Malicious
-from tests.training.conftest import same_weights, train, with_knobs
+from tests.training.conftest import RecordedProgress, StopAfter, same_weights, train, with_params
 
 
 @pytest.fixture(scope="module")
 def params(params):
-    return with_knobs(with_knobs(params, "train", epochs=3, augment=["quarter_turn"]), "schedule", name="cosine")
+    return with_params(with_params(params, "train", epochs=3, augment=["quarter_turn"]), "schedule", name="cosine")
 
 
 def same(one, other):
-    """Whether two trainings came to the same bits and figures."""
+    """Whether two trainings came to the same bits and metrics."""
     return one[1] == other[1] and same_weights(one[0], other[0])
 
 
 POLICIES = {
     "one rate": Policy(uniform=0.01),
     "gradual unfreezing": Policy(backbone=0.001, head=0.01, gradual_unfreezing=True),
-    "head first": Policy(backbone=0.001, head=0.01, head_first=1),
+    "head first": Policy(backbone=0.001, head=0.01, head_only_epochs=1),
     "frozen": Policy(backbone=0.0, head=0.1),
 }
 
 
 @pytest.fixture
 def steps_taken(monkeypatch):
-    """Give a list that grows by one at every step that is really taken."""
+    """Return a list that grows by one at every step that is really taken."""
     taken, real = [], loop_module.train_step
 
-    def step(*arguments):
-        found = real(*arguments)
+    def step(*arguments, **keywords):
+        found = real(*arguments, **keywords)
         taken.append(1)
         return found
 
@@ -53,16 +53,12 @@ def steps_taken(monkeypatch):
     return taken
 
 
-def stop_after(steps):
-    """Give a function that sends SIGTERM to this process after so many steps of this run."""
-    left = [steps]
-
-    def on_step(epoch, score):
-        left[0] -= 1
-        if left[0] == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    return on_step
+def stopped_after(steps, params, samples, policy, path):
+    """Train one replicate until SIGTERM stops it after so many steps, and leave its state in a file."""
+    signals = Signals()
+    with signals.handled(), pytest.raises(Interrupted) as interruption:
+        train(params, samples, policy, resume_state=ResumeState(path), progress=StopAfter(steps), signals=signals)
+    assert interruption.value.number == signal.SIGTERM
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -70,49 +66,35 @@ def stop_after(steps):
 def test_a_training_that_is_stopped_again_and_again_comes_to_the_same_bits(
     tmp_path, params, samples, steps_taken, policy, optimizer
 ):
-    """Nine steps in three epochs, stopped after each of them; the steps that an earlier run took are told too."""
-    params = with_knobs(params, "optimizer", name=optimizer)
+    """Nine steps in three epochs, stopped after each of them."""
+    params = with_params(params, "optimizer", name=optimizer)
     undisturbed = train(params, samples, POLICIES[policy])
     steps_taken.clear()
-    path, stops = tmp_path / "state", 0
-    for run in range(1, 20):
-        signals = Signals()
-        with signals.caught():
-            try:
-                resumed = train(
-                    params, samples, POLICIES[policy], keeper=Keeper(path), on_step=stop_after(run), signals=signals
-                )
-            except Interrupted as interruption:
-                assert interruption.number == signal.SIGTERM
-                stops += 1
-            else:
-                break
-    assert stops == 9
+    path = tmp_path / "state"
+    for steps in range(1, 10):
+        stopped_after(1, params, samples, POLICIES[policy], path)
+        assert len(steps_taken) == steps
+    assert same(undisturbed, train(params, samples, POLICIES[policy], resume_state=ResumeState(path)))
     assert len(steps_taken) == 9  # none of them twice
-    assert same(undisturbed, resumed)
 
 
 def test_a_stop_before_the_generators_are_back_keeps_the_state_that_was_there(tmp_path, params, samples, monkeypatch):
     """In a network with dropout, stopped within an epoch, and again while it begins to go on."""
-    model = Model(library="timm", name="test_efficientnet", weights="none", layer_groups="stages")
-    params = params.model_copy(update={"model": model})
     dropped = torch.nn.Dropout(0.5)
     monkeypatch.setattr(Network, "logits", lambda network, pixels: dropped(logits(network, pixels)))
     undisturbed = train(params, samples, POLICIES["one rate"])
     path = tmp_path / "state"
-    signals = Signals()
-    with signals.caught(), pytest.raises(Interrupted):
-        train(params, samples, POLICIES["one rate"], keeper=Keeper(path), on_step=stop_after(4), signals=signals)
+    stopped_after(4, params, samples, POLICIES["one rate"], path)
     before = path.read_bytes()
 
     def interrupted(*_):
         raise Interrupted(signal.SIGTERM)
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr("stages.training.replicate.head_on_features", interrupted)
-        train(params, samples, POLICIES["one rate"], keeper=Keeper(path))
+        patch.setattr("stages.training.trainer.head_on_features", interrupted)
+        train(params, samples, POLICIES["one rate"], resume_state=ResumeState(path))
     assert path.read_bytes() == before
-    assert same(undisturbed, train(params, samples, POLICIES["one rate"], keeper=Keeper(path)))
+    assert same(undisturbed, train(params, samples, POLICIES["one rate"], resume_state=ResumeState(path)))
 
 
 logits = Network.logits
@@ -120,44 +102,33 @@ logits = Network.logits
 
 def test_a_finished_replicate_is_not_trained_again(tmp_path, params, samples, monkeypatch):
     path = tmp_path / "state"
-    first = train(params, samples, POLICIES["one rate"], keeper=Keeper(path))
-    monkeypatch.setattr("stages.training.replicate.train_epoch", None)
-    monkeypatch.setattr("stages.training.replicate.measure", None)
-    assert same(first, train(params, samples, POLICIES["one rate"], keeper=Keeper(path)))
+    first = train(params, samples, POLICIES["one rate"], resume_state=ResumeState(path))
+    monkeypatch.setattr("stages.training.trainer.train_epoch", None)
+    monkeypatch.setattr("stages.training.trainer.measure", None)
+    assert same(first, train(params, samples, POLICIES["one rate"], resume_state=ResumeState(path)))
 
 
 def test_the_state_is_saved_every_so_many_minutes_within_an_epoch(tmp_path, params, samples):
     path, found = tmp_path / "state", []
+
+    class Looking(ReplicateProgress):
+        def step(self, epoch, running):
+            found.append(path.exists())
+
     train(
-        params,
-        samples,
-        POLICIES["one rate"],
-        keeper=Keeper(path, every_minutes=0),
-        on_step=lambda *_: found.append(path.exists()),
+        params, samples, POLICIES["one rate"], resume_state=ResumeState(path, save_every_minutes=0), progress=Looking()
     )
     assert found == [False] + [True] * 8
 
 
-def test_steps_of_an_earlier_run_are_told_again_and_not_taken_again(tmp_path, params, samples, steps_taken):
-    signals = Signals()
-    with signals.caught(), pytest.raises(Interrupted):
-        train(
-            params,
-            samples,
-            POLICIES["one rate"],
-            keeper=Keeper(tmp_path / "state"),
-            on_step=stop_after(4),
-            signals=signals,
-        )
-    told = []
-    train(
-        params,
-        samples,
-        POLICIES["one rate"],
-        keeper=Keeper(tmp_path / "state"),
-        on_step=lambda epoch, _: told.append(epoch),
-    )
-    assert told == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+def test_the_progress_jumps_over_the_steps_of_an_earlier_run_which_are_not_taken_again(
+    tmp_path, params, samples, steps_taken
+):
+    stopped_after(4, params, samples, POLICIES["one rate"], tmp_path / "state")
+    progress = RecordedProgress()
+    train(params, samples, POLICIES["one rate"], resume_state=ResumeState(tmp_path / "state"), progress=progress)
+    assert progress.resumed == 4
+    assert progress.epochs_of_steps == [2, 2, 3, 3, 3]
     assert len(steps_taken) == 9
 
 
@@ -171,9 +142,7 @@ def test_a_damaged_state_is_set_aside_with_a_warning_and_the_replicate_begins_an
     tmp_path, params, samples, capsys, damage
 ):
     path = tmp_path / "state"
-    signals = Signals()
-    with signals.caught(), pytest.raises(Interrupted):
-        train(params, samples, POLICIES["one rate"], keeper=Keeper(path), on_step=stop_after(4), signals=signals)
+    stopped_after(4, params, samples, POLICIES["one rate"], path)
     evil = pickle.dumps(Malicious(tmp_path / "executed"))
     content = path.read_bytes()
     path.write_bytes(
@@ -185,27 +154,27 @@ def test_a_damaged_state_is_set_aside_with_a_warning_and_the_replicate_begins_an
             "pickle with a checksum": signed(evil),
         }[damage]
     )
-    resumed = train(params, samples, POLICIES["one rate"], keeper=Keeper(path))
+    resumed = train(params, samples, POLICIES["one rate"], resume_state=ResumeState(path))
     assert same(train(params, samples, POLICIES["one rate"]), resumed)
     assert "is damaged; it was set aside as" in capsys.readouterr().out
     assert (tmp_path / "state.damaged").exists()
     assert not (tmp_path / "executed").exists()
 
 
-@pytest.mark.parametrize("change", [{"groups": ["nosuch"]}, {"tally": [1]}, {"module": {}}, {"epochs": 3}, None])
+@pytest.mark.parametrize(
+    "change", [{"trainable_groups": ["nosuch"]}, {"training": {"running": [1]}}, {"module": {}}, {"training": 3}, None]
+)
 def test_a_whole_file_that_is_no_state_of_this_replicate_is_refused_by_name(tmp_path, params, samples, change):
     path = tmp_path / "state"
-    signals = Signals()
-    with signals.caught(), pytest.raises(Interrupted):
-        train(params, samples, POLICIES["one rate"], keeper=Keeper(path), on_step=stop_after(4), signals=signals)
-    state = Keeper(path).load(torch.device("cpu"))
-    Keeper(path).save([1] if change is None else {**state, **change})
+    stopped_after(4, params, samples, POLICIES["one rate"], path)
+    state = ResumeState(path).load(torch.device("cpu"))
+    ResumeState(path).save([1] if change is None else {**state, **change})
     with pytest.raises(UserError, match=f"{path} holds no state of this replicate: remove it"):
-        train(params, samples, POLICIES["one rate"], keeper=Keeper(path))
+        train(params, samples, POLICIES["one rate"], resume_state=ResumeState(path))
 
 
 def signed(content):
-    return MARK + hashlib.sha256(content).digest() + content
+    return MAGIC + hash_bytes(content).encode() + content
 
 
 def test_whatever_decides_the_result_is_in_the_fingerprint(params):
@@ -217,10 +186,10 @@ def test_whatever_decides_the_result_is_in_the_fingerprint(params):
         return fingerprint(params, plan, seed, module, checksums or {"images.npy": "1"})
 
     others = [
-        named(with_knobs(params, "train", batch_size=16)),
-        named(with_knobs(params, "train", epochs=4)),
-        named(with_knobs(params, "optimizer", momentum=0.5)),
-        named(with_knobs(params, "schedule", name="linear")),
+        named(with_params(params, "train", batch_size=16)),
+        named(with_params(params, "train", epochs=4)),
+        named(with_params(params, "optimizer", momentum=0.5)),
+        named(with_params(params, "schedule", name="linear")),
         named(policy="frozen"),
         named(policy="head first"),
         named(seed=2),
@@ -230,10 +199,10 @@ def test_whatever_decides_the_result_is_in_the_fingerprint(params):
     assert len({named(), *others}) == len(others) + 1
     assert (
         named()
-        == named(with_knobs(params, "review", arm="baseline"))
-        == named(with_knobs(params, "unfinished", save_every=1.0))
+        == named(with_params(params, "review", arm="baseline"))
+        == named(with_params(params, "resume", save_every_minutes=1.0))
     )
-    assert named() == named(with_knobs(params, "train", seeds=[1, 2, 3, 4], on_divergence="record"))
+    assert named() == named(with_params(params, "train", seeds=[1, 2, 3, 4], on_divergence="record"))
 
 
 def test_the_code_and_the_versions_are_in_the_fingerprint(params, monkeypatch):
@@ -244,38 +213,39 @@ def test_the_code_and_the_versions_are_in_the_fingerprint(params, monkeypatch):
         return fingerprint(params, plan, 1, network.module, {})
 
     before = named()
-    monkeypatch.setattr("stages.training.unfinished.version", lambda name: "0")
+    monkeypatch.setattr("stages.training.resume.version", lambda name: "0")
     assert named() != before
     monkeypatch.undo()
-    real = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: real(path) + b"#" * (path.name == "loop.py"))
+    monkeypatch.setattr(
+        "stages.training.resume.hash_file", lambda path: hash_file(path) + "#" * (path.name == "loop.py")
+    )
     assert named() == before  # the code that runs is the one that was imported
     _code.cache_clear()
     assert named() != before
     _code.cache_clear()
 
 
-def test_a_keeper_forgets_and_leaves_no_empty_folder(tmp_path, monkeypatch):
+def test_a_deleted_state_leaves_no_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    first, second = (Keeper(state_file(f"baseline-seed-{seed}", "0" * 64)) for seed in (1, 2))
+    first, second = (ResumeState(resume_path(f"baseline-seed-{seed}", "0" * 64)) for seed in (1, 2))
     first.save({"seed": 1})
     second.save({"seed": 2})
     assert second.load(torch.device("cpu")) == {"seed": 2}
-    first.forget()
-    assert len(list(Path(".unfinished").iterdir())) == 1
-    second.forget()
+    first.delete()
+    assert len(list(Path(".resume").iterdir())) == 1
+    second.delete()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_arm_that_is_finished_leaves_nothing_not_even_what_a_kill_left_half_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    state, other = (state_file(f"{arm}-seed-1", "0" * 64) for arm in ("baseline", "differential"))
+    state, other = (resume_path(f"{arm}-seed-1", "0" * 64) for arm in ("baseline", "differential"))
     for path in (state, other):
-        Keeper(path).save({"seed": 1})
+        ResumeState(path).save({"seed": 1})
     ended = subprocess.Popen(["true"])
     ended.wait()
     (state.parent / f".baseline-seed-1-older.state.{ended.pid}").touch()
-    forget_all("baseline")
-    assert list(Path(".unfinished").iterdir()) == [other]
-    forget_all("differential")
+    clear_resume_states("baseline")
+    assert list(Path(".resume").iterdir()) == [other]
+    clear_resume_states("differential")
     assert list(tmp_path.iterdir()) == []

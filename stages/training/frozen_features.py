@@ -11,13 +11,13 @@ from stages.data.batches import Samples
 from stages.models.compute import Compute
 from stages.models.inference import BATCH_SIZE
 from stages.models.network import Network
-from stages.params import Part, Train
+from stages.params import Split, Train
 from stages.rates.freezing import train_mode
 
 
 @dataclass(frozen=True)
 class Head:
-    """The end of a network, from where the frozen part stops: a classifier of features.
+    """The end of a network, from where what is frozen stops: a classifier of features.
 
     Attributes:
         module: shares its parameters with the network.
@@ -26,15 +26,15 @@ class Head:
     module: nn.Module
 
     def logits(self, features: Tensor) -> Tensor:
-        """Give logits (batch, classes) for features as the backbone gives them."""
+        """Return logits (batch, classes) for features as the backbone gives them."""
         outputs: Tensor = self.module(features)
         return outputs
 
 
 def head_on_features(
-    network: Network, samples: dict[Part, Samples], train: Train, compute: Compute
-) -> tuple[Head, dict[Part, Samples]] | None:
-    """Give the head alone, and samples that hold features in the place of pixels, where that changes rounding at most.
+    network: Network, samples: dict[Split, Samples], train: Train, compute: Compute
+) -> tuple[Head, dict[Split, Samples]] | None:
+    """Return the head alone, and samples that hold features in place of pixels, where that changes rounding at most.
 
     It changes more, and the answer is None, where more than the head learns, where images are augmented or frozen
     BatchNorm moves, and where anything but the head's own dropout is drawn anew at each pass.
@@ -46,8 +46,8 @@ def head_on_features(
         compute: device and precision.
     """
     head = network.groups["head"]
-    learning = {name for name, parameter in network.module.named_parameters() if parameter.requires_grad}
-    if learning != set(head) or changes_images(train) or _batchnorm_moves(network.module, train):
+    trainable = {name for name, parameter in network.module.named_parameters() if parameter.requires_grad}
+    if trainable != set(head) or changes_images(train) or _batchnorm_moves(network.module, train):
         return None
     layers = {name.rpartition(".")[0] for name in head}
     if len(layers) > 1:
@@ -56,17 +56,17 @@ def head_on_features(
     if not _is_enough(network, end, samples["train"], train, compute):
         return None
     network.module.eval()
-    return end, {part: _with_features(network, end, images, compute) for part, images in samples.items()}
+    return end, {split: _with_features(network, end, images, compute) for split, images in samples.items()}
 
 
 def _batchnorm_moves(module: nn.Module, train: Train) -> bool:
     """Whether running statistics of frozen layers are asked to move, and there are any."""
     asked = train.frozen_batchnorm == "update" and train.batchnorm == "update"
-    return asked and any(isinstance(part, _BatchNorm) for part in module.modules())
+    return asked and any(isinstance(layer, _BatchNorm) for layer in module.modules())
 
 
 def _end_of(module: nn.Module, head: str) -> nn.Module:
-    """Give the head with the layers without parameters, such as dropout, that a Sequential puts right before it."""
+    """Return the head with the layers without parameters, such as dropout, that a Sequential puts right before it."""
     container = module.get_submodule(head.rpartition(".")[0])
     if not isinstance(container, nn.Sequential) or container[-1] is not module.get_submodule(head):
         return module.get_submodule(head)
@@ -94,13 +94,13 @@ def _with_features(network: Network, end: Head, samples: Samples, compute: Compu
 
 
 def _features(network: Network, end: Head, pixels: Tensor, compute: Compute) -> tuple[Tensor, Tensor]:
-    """Give what reaches the end of the network, and what leaves it."""
+    """Return what reaches the end of the network, and what leaves it."""
     first = end.module[0] if isinstance(end.module, nn.Sequential) else end.module
-    caught: list[Tensor] = []
-    hook = first.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0].clone()))
+    captured: list[Tensor] = []
+    hook = first.register_forward_pre_hook(lambda _, inputs: captured.append(inputs[0].clone()))
     try:
         with torch.no_grad(), compute.autocast():
             logits = network.logits(pixels)
     finally:
         hook.remove()
-    return caught[0], logits
+    return captured[0], logits

@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from stages.data.duplicates import near_duplicates, perceptual_hash, same_pixels
 from stages.data.images import to_pixels
-from stages.data.likeness import look, near_duplicates, same_pixels
 from tests.data.bad_images import encoded, picture
 
 
 def table(*rows):
-    return pd.DataFrame(rows, columns=["image", "class", "part"])
+    return pd.DataFrame(rows, columns=["image", "class", "split"])
 
 
 def digests(*letters):
@@ -22,7 +22,7 @@ def said(findings):
     return [(finding.check, finding.image) for finding in findings]
 
 
-def test_the_same_pixels_twice_in_a_part_are_a_duplicate_of_the_first():
+def test_the_same_pixels_twice_in_a_split_are_a_duplicate_of_the_first():
     findings, torn = same_pixels(
         table(("1", "cat", "train"), ("2", "cat", "train"), ("3", "cat", "train")), digests("a", "a", "b")
     )
@@ -35,7 +35,7 @@ def test_a_file_that_a_table_lists_twice_is_a_duplicate_of_itself():
     assert [tuple(finding) for finding in findings] == [("duplicate", "1", "the same as 1")]
 
 
-def test_the_same_pixels_in_two_parts_are_a_leak_on_both_sides():
+def test_the_same_pixels_in_two_splits_are_a_leak_on_both_sides():
     findings, torn = same_pixels(
         table(("1", "cat", "train"), ("2", "cat", "test"), ("3", "cat", "test")), digests("a", "a", "a")
     )
@@ -71,15 +71,15 @@ def photographs():
     return [*(Image.fromarray(image) for image in load_sample_images().images), *(picture(n) for n in range(30))]
 
 
-def compare(images, parts):
+def compare(images, splits):
     pixels = [prepared(image) for image in images]
-    rows = table(*((str(number), "cat", part) for number, part in enumerate(parts)))
+    rows = table(*((str(number), "cat", split) for number, split in enumerate(splits)))
     return near_duplicates(
-        rows, digests(*(str(number) for number in range(len(rows)))), np.stack([look(one) for one in pixels])
+        rows, digests(*(str(number) for number in range(len(rows)))), np.stack([perceptual_hash(one) for one in pixels])
     )
 
 
-def test_an_image_saved_again_or_resized_is_found_in_another_part(photographs):
+def test_an_image_saved_again_or_resized_is_found_in_another_split(photographs):
     for again in (
         lambda image: Image.open(BytesIO(encoded(image, "JPEG", quality=75))),
         lambda image: image.resize((image.width * 2 // 3, image.height * 2 // 3), Image.Resampling.BICUBIC),
@@ -93,26 +93,26 @@ def test_an_image_saved_again_or_resized_is_found_in_another_part(photographs):
 
 
 def test_images_that_differ_are_not_taken_for_near_duplicates(photographs):
-    parts = ["train", "val", "test"] * len(photographs)
-    assert compare(photographs, parts[: len(photographs)]) == []
+    splits = ["train", "val", "test"] * len(photographs)
+    assert compare(photographs, splits[: len(photographs)]) == []
 
 
-def test_near_duplicates_in_one_part_and_equal_pixels_are_not_told():
+def test_near_duplicates_in_one_split_and_equal_pixels_are_not_reported():
     image = picture(0)
     assert compare([image, image], ["train", "train"]) == []
-    hashes = np.stack([look(prepared(image))] * 2)
+    hashes = np.stack([perceptual_hash(prepared(image))] * 2)
     assert near_duplicates(table(("1", "cat", "train"), ("2", "cat", "val")), digests("a", "a"), hashes) == []
 
 
-def test_every_pair_of_parts_is_compared_however_many_images_there_are():
-    """600 images, each with one like it in another part."""
+def test_every_pair_of_splits_is_compared_however_many_images_there_are():
+    """600 images, each with one like it in another split."""
     random = np.random.default_rng(0)
     hashes = random.random((600, 256)) < 0.5
     hashes[300:] = hashes[:300]
     hashes[300:, :3] ^= True
     hashes = np.packbits(hashes, axis=1)
-    parts = ["train"] * 200 + ["val"] * 100 + ["val"] * 200 + ["test"] * 100
-    rows = table(*((str(number), "cat", part) for number, part in enumerate(parts)))
+    splits = ["train"] * 200 + ["val"] * 100 + ["val"] * 200 + ["test"] * 100
+    rows = table(*((str(number), "cat", split) for number, split in enumerate(splits)))
     found = near_duplicates(rows, digests(*(str(number) for number in range(600))), hashes)
     assert {int(finding.image) for finding in found} == set(range(300, 600))
     assert all("3 of 256 bits differ" in finding.detail for finding in found)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def output_modules(network: nn.Module, groups: dict[str, list[str]]) -> dict[str, list[nn.Module]]:
-    """Give, for each layer group, the modules whose output may be the group's, the likeliest first.
+    """Return, for each layer group, the modules whose output may be the group's, the likeliest first.
 
     They hold the last parameter of the group that lies in a module of the group's own, and none of another group. The
     largest comes first: a stage before its last layer, since a residual is added at its end. A module that is only a
@@ -34,8 +34,8 @@ def output_modules(network: nn.Module, groups: dict[str, list[str]]) -> dict[str
 
 
 @contextmanager
-def caught_outputs(network: nn.Module, groups: dict[str, list[str]]) -> Iterator[dict[str, Tensor]]:
-    """Give a dictionary that holds each layer group's output after a forward pass; clear it before the next."""
+def capture_activations(network: nn.Module, groups: dict[str, list[str]]) -> Iterator[dict[str, Tensor]]:
+    """Yield a dictionary that holds each layer group's output after a forward pass; clear it before the next."""
     outputs: dict[str, Tensor] = {}
     ranks: dict[str, int] = {}
 

@@ -1,4 +1,4 @@
-"""How much the features of each layer group changed: linear centred kernel alignment."""
+"""How much the features of each layer group changed: linear centered kernel alignment (CKA)."""
 
 import math
 from collections.abc import Iterable
@@ -6,17 +6,15 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from stages.evaluation.features import caught_outputs
+from stages.evaluation.activations import capture_activations
 from stages.models.compute import Compute
 from stages.models.network import Network
 
 Sums = dict[str, Tensor]
 
 
-def feature_similarity(
-    before: Network, after: Network, batches: Iterable[Tensor], compute: Compute
-) -> dict[str, float]:
-    """Give the similarity of every layer group's features of images in two states of one network.
+def linear_cka(before: Network, after: Network, batches: Iterable[Tensor], compute: Compute) -> dict[str, float]:
+    """Return the similarity of every layer group's features of images in two states of one network.
 
     Linear CKA (Kornblith et al. 2019, arXiv:1905.00414) with the unbiased estimator of HSIC, summed over batches so
     that no more than a batch of features is held (Nguyen, Raghu and Kornblith 2021, arXiv:2010.15327): 1 means the same
@@ -34,8 +32,8 @@ def feature_similarity(
     with (
         torch.inference_mode(),
         compute.autocast(),
-        caught_outputs(before.module, before.groups) as first,
-        caught_outputs(after.module, after.groups) as second,
+        capture_activations(before.module, before.groups) as first,
+        capture_activations(after.module, after.groups) as second,
     ):
         for pixels in batches:
             first.clear()
@@ -43,28 +41,28 @@ def feature_similarity(
             before.logits(pixels)
             after.logits(pixels)
             for group in sums:
-                sums[group] += alignments(gram(first[group]), gram(second[group])).cpu()
-    return {group: similarity(sum_of_group) for group, sum_of_group in sums.items()}
+                sums[group] += hsic_terms(gram(first[group]), gram(second[group])).cpu()
+    return {group: cka_of(terms) for group, terms in sums.items()}
 
 
-def similarity(sums: Tensor) -> float:
-    """Give CKA from what `alignments` adds up to; 0 where one of the two does not vary with the samples."""
-    cross, one, other = sums.tolist()
+def cka_of(terms: Tensor) -> float:
+    """Return CKA from what `hsic_terms` adds up to; 0 where one of the two does not vary with the samples."""
+    cross, one, other = terms.tolist()
     return float(cross / math.sqrt(one * other)) if one > 0 and other > 0 else 0.0
 
 
 def gram(features: Tensor) -> Tensor:
-    """Give the inner products (samples, samples) of features (samples, anything), float64.
+    """Return the inner products (samples, samples) of features (samples, anything), float64.
 
-    They are centred first: HSIC does not change by it, but the digits of small differences are kept.
+    They are centered first: HSIC does not change by it, but the digits of small differences are kept.
     """
     flat = features.flatten(1).double()
     flat = flat - flat.mean(0)
     return flat @ flat.T
 
 
-def alignments(one: Tensor, other: Tensor) -> Tensor:
-    """Give the unbiased HSIC of two Gram matrices with each other, and of each with itself (Song et al., JMLR 13)."""
+def hsic_terms(one: Tensor, other: Tensor) -> Tensor:
+    """Return the unbiased HSIC of two Gram matrices with each other, and of each with itself (Song et al., JMLR 13)."""
     return torch.stack([_hsic(one, other), _hsic(one, one), _hsic(other, other)])
 
 

@@ -1,0 +1,250 @@
+"""The report page: what stands on it, and in which order."""
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import vl_convert
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from stages.data.store import Prepared
+from stages.errors import UserError
+from stages.files import METRICS
+from stages.params import ARMS, SPLITS, Arm, Params
+from stages.reporting import tables
+from stages.reporting.charts import (
+    Chart,
+    as_specification,
+    as_svg,
+    class_balance,
+    confusion_matrix,
+    group_marks,
+    learning_curves,
+    rate_curves,
+    reliability_diagram,
+)
+from stages.reporting.disagreements import find_disagreements
+from stages.reporting.provenance import provenance
+from stages.reporting.tables import Results
+
+CONTACT_SHEET = Path("data/contact_sheet.svg")
+NAME_COLUMNS = ("image", "actual", "predicted", "class")  # text, although a name may be a number such as 01
+PATH_PARAMS = ("data.path", "data.table", "model.weights")  # perhaps absolute
+CHART_HEIGHT = 240  # pixels
+
+
+@dataclass(frozen=True)
+class ResultFiles:
+    """What stands under metrics/ as tables, and the contact sheet.
+
+    Attributes:
+        curves: arm -> metrics of every seed and epoch.
+        rates: arm -> rate of each layer group over the steps.
+        predictions: arm -> every validation image.
+        per_class: precision, recall and F1.
+        reliability: accuracy by confidence.
+        balance: images of each class in each split.
+        contact_sheet: an SVG as a URL.
+    """
+
+    curves: dict[Arm, pd.DataFrame]
+    rates: dict[Arm, pd.DataFrame]
+    predictions: dict[Arm, pd.DataFrame]
+    per_class: pd.DataFrame
+    reliability: pd.DataFrame
+    balance: pd.DataFrame
+    contact_sheet: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart twice: as a picture that is always there, and as what a script makes of it."""
+
+    label: str
+    svg: Markup
+    specification: Markup
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, an explanation, and charts."""
+
+    title: str
+    explanation: str
+    pictures: list[Picture]
+
+
+def read_result_files() -> ResultFiles:
+    """Read what the page shows as charts.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    return ResultFiles(
+        curves={arm: _read_csv(METRICS / f"{arm}_curves.csv") for arm in ARMS},
+        rates={arm: _read_csv(METRICS / f"{arm}_rates.csv") for arm in ARMS},
+        predictions={arm: _read_csv(METRICS / f"{arm}_predictions.csv") for arm in ARMS},
+        per_class=_read_csv(METRICS / "per_class.csv"),
+        reliability=_read_csv(METRICS / "reliability.csv"),
+        balance=_read_csv(METRICS / "class_balance.csv"),
+        contact_sheet=_as_url(CONTACT_SHEET),
+    )
+
+
+def render_page(results: Results, files: ResultFiles, prepared: Prepared, params: Params) -> str:
+    """Return the page as HTML; every name in it is escaped."""
+    template = Environment(
+        loader=PackageLoader("stages.reporting", "."), autoescape=True, undefined=StrictUndefined
+    ).get_template("page.html.j2")
+    return template.render(
+        verdict=tables.verdict_sentence(results),
+        goal=tables.goal_sentence(results),
+        goal_rows=tables.goal_table(results),
+        arms=ARMS,
+        columns=[*ARMS, "difference"],
+        sections=chart_sections(results, files),
+        balance=balance_section(files),
+        contact_sheet=files.contact_sheet,
+        checks=tables.checks_table(results),
+        disagreements=find_disagreements(files.predictions, prepared),
+        averaged_over=tables.averaged_over(results),
+        rows=tables.result_table(results),
+        mcnemar=tables.mcnemar_table(results),
+        splits=tables.split_tables(results),
+        groups=tables.group_table(results),
+        by_class=class_table(files.per_class),
+        made_from={"images": _describe_images(results), **provenance()},
+        params=shown_params(params),
+        script=Markup(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")),
+        height=CHART_HEIGHT,
+    )
+
+
+def chart_sections(results: Results, files: ResultFiles) -> list[Section]:
+    """Return the sections between the goal and the images."""
+    evaluation = results.evaluation
+    rates = {arm: results.training[arm].learning_rates for arm in ARMS}
+    weight_change = {arm: evaluation.relative_weight_change.arm(arm).mean for arm in ARMS}
+    cka = {arm: evaluation.linear_cka.arm(arm).mean for arm in ARMS}
+    classes = list(results.prepare.val.classes)
+    return [
+        _section(
+            "Learning curves",
+            "The line is the mean over the seeds, the band is one standard deviation to each side. Training metrics "
+            "are counted while the network learns.",
+            [
+                learning_curves(files.curves, split, metric)
+                for metric in ("accuracy", "loss")
+                for split in ("train", "val")
+            ],
+        ),
+        _section(
+            "Learning rates",
+            "Of each layer group from input to head, then step by step as the schedule scales them. What is frozen "
+            "has no mark and no line.",
+            [group_marks(rates, "learning rate"), *(rate_curves(files.rates[arm], arm) for arm in ARMS)],
+        ),
+        _section(
+            "How far each layer group changed",
+            "First the weights: L2 norm of their change over that of the first weights. Then what they make of "
+            "validation images: linear CKA of the features before and after training; 1 means the same up to rotation "
+            "and scale. Means over the seeds.",
+            [
+                group_marks(weight_change, "relative weight change"),
+                group_marks(cka, "linear CKA", logarithmic=False),
+            ],
+        ),
+        _section(
+            "Confusion on validation",
+            "Share of the images of each actual class, over all seeds.",
+            [confusion_matrix(files.predictions[arm], classes, arm) for arm in ARMS],
+        ),
+        _section(
+            "Reliability on validation",
+            "How often an arm is right where it is so sure. On the dashed line it would be right as often as it says; "
+            "below, it is too sure.",
+            [reliability_diagram(files.reliability)],
+        ),
+    ]
+
+
+def balance_section(files: ResultFiles) -> Section:
+    """Return how many images each class has in each split."""
+    return _section(
+        "Images of each class in each split",
+        "A few images of each class in each split, as the network sees them, and how many there are.",
+        [class_balance(files.balance)],
+    )
+
+
+def class_table(per_class: pd.DataFrame) -> list[dict[str, str]]:
+    """Return precision, recall and F1 on test, mean over the seeds, a row for each class and arm."""
+    metrics = ["precision", "recall", "f1"]
+    tested = per_class[per_class["split"] == "test"].groupby(["class", "arm", "samples"], sort=False)[metrics]
+    means, spreads = (summary.reset_index().to_dict("records") for summary in (tested.mean(), tested.std().fillna(0)))
+    return [
+        {
+            "class": str(mean["class"]),
+            "arm": mean["arm"],
+            "samples": f"{mean['samples']:,}",
+            **{metric: f"{100 * mean[metric]:.1f} ± {100 * spread[metric]:.1f} %" for metric in metrics},
+        }
+        for mean, spread in zip(means, spreads, strict=True)
+    ]
+
+
+def shown_params(params: Params) -> dict[str, object]:
+    """Return every parameter that made the result, by its dotted name."""
+    flat = pd.json_normalize(params.model_dump(exclude={"review"})).iloc[0].items()
+    return {str(key): without_folders(value) if key in PATH_PARAMS else value for key, value in flat}
+
+
+def without_folders(value: object) -> object:
+    """Return a value of params.yaml; of an absolute path the last name, for the page goes to others."""
+    is_path = isinstance(value, str) and Path(value).is_absolute()
+    return f"…/{Path(str(value)).name}" if is_path else value
+
+
+def _describe_images(results: Results) -> str:
+    counts = results.prepare
+    in_splits = ", ".join(f"{counts.counts(split).images} {split}" for split in SPLITS)
+    return f"{counts.images} at {counts.image_size} pixels: {in_splits}"
+
+
+def _section(title: str, explanation: str, charts: list[Chart]) -> Section:
+    """Draw the charts of a section."""
+    return Section(
+        title,
+        explanation,
+        [
+            Picture(
+                label=f"{title}: {_title(chart)}",
+                svg=Markup(as_svg(chart.properties(width=320, height=CHART_HEIGHT))),
+                specification=Markup(as_specification(chart, CHART_HEIGHT)),
+            )
+            for chart in charts
+        ],
+    )
+
+
+def _title(chart: Chart) -> str:
+    """Return what a chart shows: its title, or that of its upright axis."""
+    described = chart.to_dict()
+    return str(described.get("title") or described.get("encoding", {}).get("y", {}).get("title") or "accuracy")
+
+
+def _as_url(path: Path) -> str:
+    """Return an SVG file as a URL that needs no file."""
+    try:
+        return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    except OSError:
+        raise UserError(f"{path} is missing: run `dvc repro`, which makes it") from None
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, keep_default_na=False, dtype=dict.fromkeys(NAME_COLUMNS, str))
+    except (OSError, ValueError):
+        raise UserError(f"{path} is missing or damaged: run `dvc repro`, which makes it") from None
