@@ -1,18 +1,23 @@
 # Set-up and the few commands that a newcomer needs. Everything else is `dvc`.
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# The first that runs; not the first that is found, for a shim of pyenv's can stand for a Python that is not there.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14; do \
+	$$python -c 0 2> /dev/null && echo $$python && exit; done; echo python3)
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+PYTEST := python -m pytest -n 2 --dist worksteal
 
-.PHONY: help setup repro compare test fuzz lint format benchmark screenshots clean
+.PHONY: help setup repro compare test test-slow test-all test-processors browser fuzz lint format benchmark screenshots clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 24
 
 setup: $(VENV)/ready ## Make .venv with the pinned requirements
 
 # torch goes first, by itself: then torchvision and timm find the pinned one and ask for no other.
 $(VENV)/ready: requirements.txt requirements-dev.txt constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || { echo >&2 \
+		"$(PYTHON) is no Python 3.11 to 3.14. Install one of these, or name it: make setup PYTHON=/path/to/it"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt $$(grep -o '^torch==[^ ]*' requirements.txt)
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt -r requirements.txt -r requirements-dev.txt
@@ -27,13 +32,39 @@ compare: setup ## Show uniform against differential rates, from what has been tr
 	dvc exp run --temp --name uniform --set-param review.arm=baseline --allow-missing
 	dvc metrics diff uniform HEAD --targets metrics/review.json
 
-test: setup ## Run every test
-	python -m pytest -n 2 --dist loadfile
+test: setup ## Run the tests that every change needs
+	$(PYTEST) -m "not slow"
+
+test-slow: setup browser ## Run the tests that `make test` leaves out
+	$(PYTEST) -m slow
+
+test-all: setup browser ## Run every test
+	$(PYTEST)
+
+# As the machine is, without AVX-512, and with the arithmetic that every processor has.
+test-processors: setup ## Run `make test` under other instruction sets of the processor
+	@for setting in \
+		"" \
+		"ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2" \
+		"ATEN_CPU_CAPABILITY=default" \
+		"ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41"; \
+	do \
+		echo "== tests with $${setting:-the processor as it is}"; \
+		env $$setting $(PYTEST) -m "not slow" || { echo "failed with $${setting:-the processor as it is}"; exit 1; }; \
+	done
+
+browser: ## Get the browser for the tests of the report page, where Debian's packages have it
+	@if command -v chromium > /dev/null || command -v google-chrome > /dev/null; then :; \
+	elif command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes chromium > /dev/null \
+			|| echo "Chromium could not be installed: the tests of the report page will be skipped"; \
+	else echo "There is no Chromium: the tests of the report page will be skipped"; \
+	fi
 
 fuzz: setup ## Feed 10,000 broken files to everything that reads files from outside
 	python -m pytest -n 2 --hypothesis-profile nightly tests/test_fuzz.py
 
-lint: setup ## Check style, types and the GitHub workflow
+lint: setup ## Check style, types and the GitHub workflows
 	ruff check .
 	ruff format --check .
 	mypy

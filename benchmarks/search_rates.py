@@ -1,7 +1,8 @@
 """Try several settings of the learning rates, image size and number of training images, on validation alone.
 
 Each setting trains every seed of params.yaml with one setting and appends a row for each to a CSV file. The test
-split is never opened. A setting that stands in the file already is not run again: move the file away before you
+split of these settings is never opened; with other fractions, images of another setting's test split are in training
+and validation. A setting that stands in the file already is not run again: move the file away before you
 search with another network, another length of training or other images.
 
     python -m benchmarks.search_rates --train 0.5 --uniform 0.01 0.003 --pair 0.0001 0.01 --pair 0.001 0.01

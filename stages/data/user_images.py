@@ -2,6 +2,7 @@
 
 import numbers
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -240,9 +241,12 @@ def _inside(root: Path) -> Callable[[str], bool]:
             return False
         whole = root / path
         try:
-            real = os.path.realpath(whole) if whole.is_symlink() else f"{folder_of(whole.parent)}{os.sep}{whole.name}"
+            is_link = stat.S_ISLNK(os.lstat(whole).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            is_link = False
         except OSError:  # the name is too long for any file
             return False
+        real = os.path.realpath(whole) if is_link else f"{folder_of(whole.parent)}{os.sep}{whole.name}"
         return whole.name != ".." and real.startswith(top + os.sep)
 
     return inside

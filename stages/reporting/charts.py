@@ -110,22 +110,22 @@ def rate_curves(curves: pd.DataFrame, arm: str) -> Chart:
     )
 
 
-def range_tests(trials: pd.DataFrame, suggestions: dict[str, float]) -> Chart:
+def range_tests(steps: pd.DataFrame, suggestions: dict[str, float]) -> Chart:
     """Draw the smoothed loss of range tests over the learning rate, with the suggested rates as upright lines.
 
     Args:
-        trials: with the columns `split`, `learning_rate`, `smoothed_loss`.
-        suggestions: split -> suggested rate.
+        steps: with the columns `part`, `learning_rate`, `smoothed_loss`.
+        suggestions: part of the network that was tested -> suggested rate.
     """
-    scale = alt.Scale(domain=list(dict.fromkeys(trials["split"])), range=["#0072B2", "#D55E00", "#009E73"])
+    scale = alt.Scale(domain=list(dict.fromkeys(steps["part"])), range=["#0072B2", "#D55E00", "#009E73"])
     x = alt.X("learning_rate:Q", title="learning rate", scale=alt.Scale(type="log"), axis=alt.Axis(format=".0e"))
-    color = alt.Color("split:N", title="at this rate learns", scale=scale)
+    color = alt.Color("part:N", title="trained", scale=scale)
     layers = (
-        alt.Chart(trials)
+        alt.Chart(steps)
         .mark_line()
         .encode(x=x, y=alt.Y("smoothed_loss:Q", title="smoothed loss", scale=alt.Scale(zero=False)), color=color)
     )
-    rules = pd.DataFrame([{"split": split, "learning_rate": rate} for split, rate in suggestions.items()])
+    rules = pd.DataFrame([{"part": part, "learning_rate": rate} for part, rate in suggestions.items()])
     if len(rules):
         layers += alt.Chart(rules).mark_rule(strokeDash=[4, 4]).encode(x=x, color=color)
     return layers

@@ -188,7 +188,9 @@ def test_a_limit_on_a_split_holds_and_keeps_the_classes_in_proportion(samples, m
     of_whole = pd.crosstab([samples["label"], samples["stratum"]], [whole == "train"])
     if True in kept and (splits == "train").any():
         share = (splits == "train").sum() / (whole == "train").sum()
-        assert (np.abs(kept[True] - share * of_whole[True]) <= 1).all()
+        # Each kind is cut at one quantile, to within half an image; so is the sum over the kinds.
+        slack = 0.5 + 0.5 * len(of_whole) * of_whole[True] / of_whole[True].sum()
+        assert (np.abs(kept[True] - share * of_whole[True]) <= slack + 1e-9).all()
 
 
 @given(tables(), st.integers(1, 20), SEEDS)

@@ -16,6 +16,7 @@ from stages.reporting.charts import (
     confusion_matrix,
     group_marks,
     learning_curves,
+    range_tests,
     rate_curves,
     reliability_diagram,
     side_by_side,
@@ -236,6 +237,7 @@ NAMES = ["plain", "</script><script>alert(1)</script>"]
 def charts():
     curves = pd.DataFrame({"seed": [1, 1], "epoch": [1, 2], "train_accuracy": [0.5, 0.6], "val_accuracy": [0.5, 0.4]})
     rates = pd.DataFrame({"step": [1, 2], "layer_group": ["stem", "head"], "learning_rate": [0.1, 0.0]})
+    tests = pd.DataFrame({"part": ["head", "all"], "learning_rate": [0.01, 0.1], "smoothed_loss": [0.5, 0.4]})
     bins = pd.DataFrame({"arm": "baseline", "bin": [8, 9], "samples": 3, "confidence": [0.6, 0.7], "accuracy": 0.5})
     return [
         learning_curves(dict.fromkeys(ARMS, curves), "train", "accuracy"),
@@ -243,10 +245,11 @@ def charts():
         rate_curves(rates, "baseline"),
         confusion_matrix(pd.DataFrame({"actual": NAMES, "predicted": NAMES}), NAMES, "baseline"),
         reliability_diagram(bins),
+        range_tests(tests, {"head": 0.01}),
     ]
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(6))
 def test_charts_hold_no_script_and_name_no_other_file(number):
     chart = charts()[number]
     svg = as_svg(chart)
