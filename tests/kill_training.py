@@ -32,7 +32,7 @@ def main() -> None:
     happened: list[str] = []
     ends = 0
     for moment, kill in moments():
-        if len(happened) >= kills and not Path(".unfinished").exists():
+        if len(happened) >= kills and not Path(".resume").exists():
             break
         remove_outputs(arm)
         process = os.fork()
@@ -41,7 +41,7 @@ def main() -> None:
                 kill()
             count_steps()
             sys.argv = ["train", arm]
-            sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123  # for as long as it lives
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # for as long as it lives
             train.main()
             os._exit(0)
         _, status = os.waitpid(process, 0)
@@ -52,13 +52,13 @@ def main() -> None:
         ends += 1
         found = outputs(arm)
         assert found == wanted, {name for name in {*found, *wanted} if found.get(name) != wanted.get(name)}
-        assert not Path(".unfinished").exists()
+        assert not Path(".resume").exists()
     steps = STEPS.stat().st_size
     print(json.dumps({"kills": len(happened), "ends": ends, "steps": steps, "moments": sorted(set(happened))}))
 
 
 def moments() -> Iterator[tuple[str, Callable[[], None]]]:
-    """Give moments without end: at a random time, then before the n-th file is synced, or takes its place."""
+    """Return moments without end: at a random time, then before the n-th file is synced, or takes its place."""
     chance = random.Random(0)
     while True:
         for what in ("fsync", "replace"):
@@ -71,11 +71,11 @@ def count_steps() -> None:
     """Leave a mark in a file after every step of this process."""
     real = loop.train_step
 
-    def step(*arguments: Any) -> Any:
-        found = real(*arguments)
+    def step(*arguments: Any, **settings: Any) -> Any:
+        loss = real(*arguments, **settings)
         with STEPS.open("a") as file:
             file.write(".")
-        return found
+        return loss
 
     loop.train_step = step
 
@@ -84,11 +84,11 @@ def kill_before(what: str, number: int) -> None:
     """Kill this process before the n-th call of os.fsync or os.replace."""
     left, real = [number], getattr(os, what)
 
-    def call(*arguments: object, **knobs: object) -> object:
+    def call(*arguments: object, **settings: object) -> object:
         left[0] -= 1
         if left[0] == 0:
             os.kill(os.getpid(), signal.SIGKILL)
-        return real(*arguments, **knobs)
+        return real(*arguments, **settings)
 
     setattr(os, what, call)
 

@@ -1,6 +1,7 @@
 """The house: which way imports run, what each stage reads, and what starts without torch."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -9,14 +10,14 @@ import pytest
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
-from stages.params import Params, Train
-from tests.conftest import ROOT, TINY, clone_project
+from stages.params import Params, Section, Train
+from tests.conftest import ROOT
 
 PIPELINE = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
 ROOMS = ["data", "models", "rates", "training", "evaluation", "reporting"]
 
 # What carries values and words but decides no result: a change there needs no rerun.
-CARRIERS = {"stages", "stages.errors", "stages.params", "stages.progress", "stages.signals"}
+CARRIERS = {"stages.errors", "stages.params", "stages.progress", "stages.signals", "stages.yaml12"}
 
 MAY_IMPORT = {
     "data": set(),
@@ -33,11 +34,17 @@ def modules():
 
 
 def imported(tree):
-    for node in ast.walk(tree):
+    """The modules that code imports, in functions too, but for what only types need."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
         if isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)  # where these are modules
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
+        else:
+            yield from imported(node)
 
 
 def test_imports_between_rooms_run_one_way():
@@ -46,6 +53,15 @@ def test_imports_between_rooms_run_one_way():
         rooms = {name.split(".")[1] for name in imported(tree) if name.startswith("stages.")} & set(ROOMS)
         if len(place) > 1:
             assert rooms - {place[0]} <= MAY_IMPORT[place[0]], f"{path} imports {rooms}"
+
+
+@pytest.mark.parametrize("module", ["check_params", "review", "summary"])
+def test_the_cheap_scripts_start_without_torch(module):
+    assert not {"torch", "pandas", "sklearn"} & loaded_by(module)
+
+
+def test_preparing_solar_cells_needs_no_torch():
+    assert "torch" not in loaded_by("prepare")
 
 
 def loaded_by(module):
@@ -58,38 +74,44 @@ def loaded_by(module):
     )
 
 
-@pytest.mark.parametrize("module", ["params", "review", "summary"])
-def test_the_cheap_scripts_start_without_torch(module):
-    assert not {"torch", "pandas", "sklearn"} & loaded_by(module)
+def code_of(stage):
+    """The files of all modules that a stage's script imports, and that those import."""
+    trees = {".".join(path.relative_to(ROOT).with_suffix("").parts): tree for path, tree in modules().items()}
+    found, left = set(), [stage["cmd"].split()[2]]
+    while left:
+        name = left.pop()
+        if name in trees and name not in found | CARRIERS:
+            found.add(name)
+            left.extend(imported(without_options(name, trees[name])))
+    return {Path(*name.split(".")).with_suffix(".py") for name in found}
 
 
-def test_preparing_solar_cells_needs_no_torch():
-    assert "torch" not in loaded_by("prepare")
+def without_options(name, tree):
+    """A script without what it imports for an option that its stage does not use."""
+    if name != "stages.review":
+        return tree
+    (main,) = [node for node in tree.body if getattr(node, "name", "") == "main"]
+    return ast.Module([node for node in tree.body if node is not main], [])
 
 
-@pytest.mark.parametrize("name", [name for name in PIPELINE if name != "check_params"])
-def test_a_stage_depends_on_all_code_that_decides_its_result(name):
-    stage = PIPELINE[name]
-    module = stage["cmd"].split()[2].removeprefix("stages.")
-    dependencies = [Path(dependency) for dependency in stage["deps"]]
-    for loaded in loaded_by(module) - CARRIERS:
-        if loaded.startswith("stages."):
-            path = Path(*loaded.split("."))
-            file = path.with_suffix(".py") if (ROOT / path).with_suffix(".py").exists() else path / "__init__.py"
-            if file.name == "__init__.py":
-                continue  # it holds a docstring
-            covered = any(file == dependency or dependency in file.parents for dependency in dependencies)
-            assert covered, f"{name} imports {file}, which dvc.yaml does not list"
+@pytest.mark.parametrize("name", PIPELINE)
+def test_a_stage_depends_on_all_code_that_decides_its_result_and_on_no_other(name):
+    code = code_of(PIPELINE[name])
+    listed = {Path(dependency) for dependency in PIPELINE[name]["deps"] if dependency.startswith("stages/")}
+    carriers = {Path(*carrier.split(".")).with_suffix(".py") for carrier in CARRIERS}
+    assert not {file for file in code if not listed & {file, *file.parents}}, "dvc.yaml does not list them"
+    assert not {entry for entry in listed - carriers if not any(entry in (file, *file.parents) for file in code)}
 
 
-def test_training_depends_on_the_code_that_says_which_key_of_lr_counts():
-    assert "stages/params.py" in PIPELINE["train_baseline"]["deps"]
+def test_training_depends_on_the_code_that_says_what_a_policy_means():
+    assert Path("stages/rates/policies.py") in code_of(PIPELINE["train_baseline"])
+    assert "stages/rates" in PIPELINE["train_baseline"]["deps"]
 
 
 def listed_params(stage):
     """The keys of params.yaml that a stage depends on."""
-    entries = ([entry] if isinstance(entry, str) else entry["params.yaml"] for entry in stage["params"])
-    return [key for keys in entries for key in keys]
+    param_groups = ([entry] if isinstance(entry, str) else entry["params.yaml"] for entry in stage["params"])
+    return [key for keys in param_groups for key in keys]
 
 
 def test_training_depends_on_every_key_of_its_section_that_can_change_a_replicate():
@@ -115,65 +137,61 @@ def test_the_code_asks_for_the_arm_only_where_rates_are_chosen_and_files_are_nam
 
 
 def test_evaluate_alone_opens_the_test_images():
-    """Nothing that trains or chooses asks for the part `test`."""
+    """Nothing that trains or chooses asks for the split `test`."""
     for path, tree in modules().items():
         place = path.relative_to(ROOT / "stages")
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "open_samples":
-                parts = {word.value for word in ast.walk(node) if isinstance(word, ast.Constant)}
-                assert str(place) == "evaluate.py" or ("test" not in parts and parts), path
+                splits = {word.value for word in ast.walk(node) if isinstance(word, ast.Constant)}
+                assert str(place) == "evaluate.py" or ("test" not in splits and splits), path
         if {"training", "rates", "models"} & set(place.parts) or place.name in ("train.py", "find_rates.py"):
             assert "test" not in {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}, path
 
 
-READS = """
-import sys
-from pydantic import BaseModel
-from stages.params import Section
-
-read = set()
-whole = BaseModel.__getattribute__
-def reading(self, name):
-    value = whole(self, name)
-    if isinstance(self, Section) and name in type(self).model_fields:
-        read.add((type(self).__name__.lower(), name))
-    return value
-Section.__getattribute__ = reading
-
-import runpy
-import stages.params
-load = stages.params.load_params
-def load_and_forget(*path):
-    params = load(*path)
-    read.clear()  # what the schema itself has read
-    return params
-stages.params.load_params = load_and_forget
-sys.argv = sys.argv[1:]
-runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=False)
-print("READ", *sorted(f"{section}.{name}" for section, name in read))
-"""
+SECTIONS = {
+    "params": "",
+    "learningrates": "lr.",
+    "splitfractions": "data.split.",
+    "maximages": "data.max_images.",
+}
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    project = clone_project(tmp_path_factory.mktemp("project"), {**TINY, "train.seeds": [1]})
-    project.run("dvc", "repro")
-    return project
+@pytest.fixture
+def keys_read_by(project, run_stage, monkeypatch):
+    """Return a function that runs a stage and returns the keys of params.yaml whose values it has read."""
+
+    def run(command):
+        name, *arguments = command
+        module = importlib.import_module(f"stages.{name}")
+        read = set()
+        value_of, load = Section.__getattribute__, module.load_params
+
+        def reading(section, field):
+            if field in type(section).model_fields:
+                read.add((type(section).__name__.lower(), field))
+            return value_of(section, field)
+
+        def load_and_forget():
+            params = load()
+            read.clear()  # what the schema itself has read
+            return params
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Section, "__getattribute__", reading, raising=False)
+            patch.setattr(module, "load_params", load_and_forget)
+            run_stage(project, name, *arguments)
+        # A policy is made of the keys of `lr` that were read for it.
+        return {f"{SECTIONS.get(section, f'{section}.')}{field}" for section, field in read if section != "policy"}
+
+    return run
 
 
 @pytest.mark.parametrize("name", [name for name in PIPELINE if name != "check_params"])
-def test_a_stage_reads_the_params_that_it_lists_and_no_others(project, name):
+def test_a_stage_reads_the_params_that_it_lists_and_no_others(keys_read_by, name):
     stage = PIPELINE[name]
-    done = project.run(sys.executable, "-c", READS, *stage["cmd"].split()[2:])
-    read = done.stdout.splitlines()[-1].split()[1:]
-    sections = {"params": "", "rates": "lr.", "split": "data.split.", "cap": "data.cap."}
-    keys = set()
-    for entry in read:
-        section, _, field = entry.partition(".")
-        if section == "policy":
-            continue  # made of the keys of `lr` that were read for it
-        keys.add(sections.get(section, f"{section}.") + field)
-    keys -= {*type_sections(), "unfinished.save_every"}  # how often a state is saved changes no result
+    keys = keys_read_by(stage["cmd"].replace("stages.", "").split()[2:])
+    assert keys or name == "report"  # it prints them all, by their names
+    keys -= {*type_sections(), "resume.save_every_minutes"}  # how often a state is saved changes no result
     listed = listed_params(stage)
     unlisted = {key for key in keys if not any(key == entry or key.startswith(f"{entry}.") for entry in listed)}
     unread = {entry for entry in listed if not any(key == entry or key.startswith(f"{entry}.") for key in keys)}

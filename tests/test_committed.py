@@ -1,58 +1,111 @@
-"""What is committed is what the committed code gives, and the README says nothing else."""
+"""What is committed is what the committed code gives, and the README and the documents say nothing else."""
 
+import importlib
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from stages.metrics_files import Interval
+from stages.reporting.tables import interval, points
 from tests.conftest import ROOT, Project
 
-
-def printed(*command: str) -> str:
-    environment_bin = Path(sys.executable).parent
-    program = [str(environment_bin / command[0]), *command[1:]]
-    return subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+WITH_COMMANDS = [*PAGES, *(path for path in (ROOT / "CONTRIBUTING.md", ROOT / "benchmarks/README.md") if path.exists())]
 
 
-@pytest.fixture(scope="module")
-def readme():
-    return (ROOT / "README.md").read_text()
-
-
-def test_the_lock_belongs_to_the_committed_code_and_parameters(tmp_path):
-    """In a clone that has no data yet, DVC finds nothing to run again."""
-    subprocess.run(["git", "clone", "--quiet", ROOT, tmp_path / "clone"], check=True)
-    clone = Project(tmp_path / "clone")
-    done = clone.run("dvc", "repro", "--dry", "--allow-missing")
-    assert "Running stage" not in done.stdout
-    assert clone.run("git", "status", "--porcelain").stdout == ""
-
-
-def test_a_clone_that_has_no_data_compares_the_arms_at_once(tmp_path):
+@pytest.fixture
+def git_clone(tmp_path):
+    """What a newcomer has: a clone without data."""
     subprocess.run(["git", "clone", "--quiet", ROOT, tmp_path / "clone"], check=True)
     clone = Project(tmp_path / "clone")
     clone.run("git", "config", "user.name", "Test")
     clone.run("git", "config", "user.email", "test@example.com")
-    done = clone.run("make", "compare", "-o", ".venv/ready")
+    return clone
+
+
+def test_the_lock_belongs_to_the_committed_code_and_parameters(git_clone):
+    """In a clone that has no data yet, DVC finds nothing to run again."""
+    done = git_clone.run("dvc", "repro", "--dry", "--allow-missing")
+    assert "Running stage" not in done.stdout
+    assert git_clone.run("git", "status", "--porcelain").stdout == ""
+
+
+@pytest.mark.slow
+def test_a_clone_that_has_no_data_compares_the_arms_at_once(git_clone):
+    done = git_clone.run("make", "compare", "-o", ".venv/ready")
     assert "val_accuracy" in done.stdout
     assert "stages.train" not in done.stdout
 
 
-def test_the_readmes_result_is_the_committed_one(readme):
-    assert printed("python", "-m", "stages.summary", "--markdown").strip() in readme
+def test_the_readme_tells_the_committed_verdict(run_stage):
+    verdict = json.loads(run_stage(Project(ROOT), "summary", "--json").stdout)["evaluation"]["verdict"]
+    readme = (ROOT / "README.md").read_text()
+    assert points(verdict["estimate"]) in readme
+    ends = Interval(**{key: verdict[key] for key in Interval.model_fields})
+    assert interval(ends, 100) in " ".join(readme.split())
 
 
-def test_the_readmes_search_is_the_recorded_one(readme):
-    assert printed("python", "-m", "benchmarks.search_rates", "--table").strip() in readme
+def test_the_documented_results_are_the_committed_ones(run_stage):
+    table = run_stage(Project(ROOT), "summary", "--markdown").stdout.strip()
+    assert table in (ROOT / "docs/results.md").read_text()
 
 
-def test_the_readme_shows_pictures_and_files_that_exist(readme):
-    links = [part.split(")")[0] for part in readme.split("](")[1:]]
-    local = [link for link in links if "://" not in link and not link.startswith("#")]
-    assert local
-    assert not [link for link in local if not (ROOT / link).exists()]
+def test_the_documented_search_is_the_recorded_one(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["search_rates", "--table"])
+    importlib.import_module("benchmarks.search_rates").main()
+    assert capsys.readouterr().out.strip() in (ROOT / "docs/results.md").read_text()
 
 
-def test_the_workflow_is_sound():
-    assert printed("actionlint") == ""
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_page_links_to_what_exists(page):
+    links = re.findall(r"\]\(([^)\s]+)", page.read_text())
+    local = [link.partition("#")[0] for link in links if "://" not in link and not link.startswith("#")]
+    assert not [link for link in local if not (page.parent / link).exists()]
+
+
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_page_links_to_headings_that_exist(page):
+    links = re.findall(r"\]\(([^)\s]*#[^)\s]+)", page.read_text())
+    for target, _, heading in (link.partition("#") for link in links if "://" not in link):
+        text = (page.parent / target if target else page).read_text()
+        assert heading in {anchor(line) for line in text.splitlines() if line.startswith("#")}, heading
+
+
+def anchor(heading):
+    """What GitHub makes of a heading."""
+    words = re.sub(r"[^\w\- ]", "", heading.lstrip("#").strip().lower())
+    return words.replace(" ", "-")
+
+
+def mentioned(pattern):
+    return sorted({match for page in WITH_COMMANDS for match in re.findall(pattern, page.read_text(), re.MULTILINE)})
+
+
+@pytest.mark.parametrize("module", mentioned(r"python -m ((?:stages|benchmarks)\.\w+)"))
+def test_a_documented_command_helps(monkeypatch, capsys, module):
+    main = importlib.import_module(module).main
+    monkeypatch.setattr(sys, "argv", [module, "--help"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
+    assert "usage: " in capsys.readouterr().out
+
+
+def test_the_documented_targets_of_make_exist():
+    targets = mentioned(r"(?:^|`|&& |run --rm -it \S+ )make ([a-z][a-z-]*)")
+    assert {"repro", "test"} <= set(targets)
+    defined = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(targets) <= set(defined)
+
+
+@pytest.mark.parametrize("workflow", sorted(ROOT.glob(".github/workflows/*.yml")), ids=lambda path: path.name)
+def test_a_workflow_is_sound(workflow):
+    done = subprocess.run(
+        [Path(sys.executable).parent / "actionlint", workflow], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from stages.errors import UserError
-from stages.files import read_json, whole_directory, write_csv, write_json, write_text
+from stages.files import atomic_directory, read_json, write_csv, write_json, write_text
 
 
 def names(folder):
@@ -21,7 +21,7 @@ def test_floats_are_rounded_and_keys_keep_their_order(tmp_path):
     assert text == '{ "b": 0.333333, "a": { "list": [ 0.666667 ], "none": null } }'
 
 
-def test_a_figure_that_is_no_number_is_never_written(tmp_path):
+def test_a_metric_that_is_no_number_is_never_written(tmp_path):
     write_json(tmp_path / "metrics.json", {"loss": 1.0})
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "metrics.json", {"loss": math.nan})
@@ -54,7 +54,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path, monk
 def test_a_directory_takes_its_place_whole(tmp_path):
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "of-an-older-run").touch()
-    with whole_directory(tmp_path / "models") as beside:
+    with atomic_directory(tmp_path / "models") as beside:
         (beside / "new").touch()
         assert names(tmp_path / "models") == ["of-an-older-run"]
     assert names(tmp_path / "models") == ["new"]
@@ -63,7 +63,7 @@ def test_a_directory_takes_its_place_whole(tmp_path):
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_an_interrupted_directory_vanishes(tmp_path, error):
-    with pytest.raises(error), whole_directory(tmp_path / "models") as beside:
+    with pytest.raises(error), atomic_directory(tmp_path / "models") as beside:
         (beside / "half").touch()
         raise error
     assert names(tmp_path) == []
@@ -75,13 +75,13 @@ def test_a_directory_that_is_stopped_between_its_two_renames_keeps_what_it_had(t
     real = Path.replace
 
     def stopped(self, target):
-        moved = real(self, target)
+        replaced = real(self, target)
         if self.name == "models":
             raise KeyboardInterrupt
-        return moved
+        return replaced
 
     monkeypatch.setattr(Path, "replace", stopped)
-    with pytest.raises(KeyboardInterrupt), whole_directory(tmp_path / "models") as beside:
+    with pytest.raises(KeyboardInterrupt), atomic_directory(tmp_path / "models") as beside:
         (beside / "new").touch()
     assert names(tmp_path) == ["models"]
     assert names(tmp_path / "models") == ["old"]
@@ -93,7 +93,7 @@ def test_what_a_kill_between_the_two_renames_has_left_comes_back(tmp_path):
     (tmp_path / f".models.old.{ended.pid}").mkdir()
     (tmp_path / f".models.old.{ended.pid}" / "old").touch()
     (tmp_path / f".models.{ended.pid}").mkdir()
-    with pytest.raises(ValueError), whole_directory(tmp_path / "models"):
+    with pytest.raises(ValueError), atomic_directory(tmp_path / "models"):
         raise ValueError
     assert names(tmp_path) == ["models"]
     assert names(tmp_path / "models") == ["old"]

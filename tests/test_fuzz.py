@@ -1,6 +1,6 @@
 """Whatever stands in a file that comes from outside: one clear line, no traceback, no hang, no memory without end.
 
-`make test` runs a few hundred cases, `make fuzz` more than 10,000.
+`make test-slow` runs a few hundred cases, `make fuzz` more than 10,000.
 """
 
 import io
@@ -13,20 +13,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from stages.data.images import BadImageError, open_image, peculiarities, to_pixels
-from stages.data.own_images import load_table
+from stages.data.images import BadImageError, image_warnings, open_image, to_pixels
+from stages.data.user_images import load_table
 from stages.errors import UserError
 from stages.models.checkpoint import Description, load_checkpoint, save_checkpoint
 from stages.models.network import build_network
 from stages.params import Model, load_params
-from stages.training.unfinished import Keeper
+from stages.training.resume import ResumeState
 from tests.conftest import ROOT
 from tests.data.bad_images import KINDS
 
-# Of a case; generous, for a machine may be busy. What hangs takes for ever.
-fuzzed = settings(
-    deadline=20_000, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
-)
+short_form = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.data_too_large])
+
+
+def fuzzed(test):
+    return pytest.mark.slow(short_form(test))
+
+
 MEMORY = 1500  # MiB that this process may grow by over all cases
 
 
@@ -171,8 +174,9 @@ def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("checkpoint") / "seed-1.safetensors"
     mean = network.preprocessing.mean
     described = Description(
-        library="timm", name=model.name, classes=("a", "b"), image_size=32, channels=3, mean=mean, std=mean
-    )
+        library="timm", name=model.name, classes=("a", "b"), image_size=32, channels=3, mean=mean, std=mean,
+        layer_groups=network.groups,
+    )  # fmt: skip
     save_checkpoint(path, network, described)
     return path.read_bytes(), load_checkpoint(path).description
 
@@ -204,11 +208,11 @@ def test_any_bytes_as_a_checkpoint(tmp_path, checkpoint, data):
 @given(data=st.data())
 def test_any_bytes_as_a_state(tmp_path, data):
     path = tmp_path / "state"
-    Keeper(path).save({"epochs": [[0.5, 1.0, 0.5, 1.0]], "module": {"weight": torch.ones(8)}})
+    ResumeState(path).save({"epochs": [[0.5, 1.0, 0.5, 1.0]], "module": {"weight": torch.ones(8)}})
     whole = path.read_bytes()
     path.write_bytes(data.draw(mutated(whole) | st.binary(max_size=200)))
     if path.read_bytes() != whole:
-        assert Keeper(path).load(torch.device("cpu")) is None
+        assert ResumeState(path).load(torch.device("cpu")) is None
 
 
 IMAGES = {name: content for name, (content, _) in KINDS.items() if 0 < len(content) < 200_000}
@@ -221,7 +225,7 @@ def test_any_bytes_as_an_image(tmp_path, data):
     (tmp_path / "image.png").write_bytes(data.draw(mutated(IMAGES[name])))
     try:
         with open_image(tmp_path / "image.png", max_megapixels=4) as image:
-            unusual = peculiarities(image, "image.png")
+            unusual = image_warnings(image, "image.png")
             pixels = to_pixels(image, 32, 3)
     except BadImageError as error:
         assert error.check in {"empty", "not_an_image", "truncated", "unreadable", "too_large"}

@@ -13,21 +13,25 @@ import pytest
 
 from stages.data.batches import batch_sizes
 from stages.data.store import open_prepared
-from tests.conftest import ROOT, TINY, clone_project, wait_for_end_of_group
+from tests.conftest import ROOT, TINY, Project, build_once, clone_project, wait_for_end_of_group
 
-# Two replicates of two epochs, and a state after every step.
-SEEDS = [1, 2]
-KEPT = {**TINY, "train.seeds": SEEDS, "train.epochs": 2, "unfinished.save_every": 1e-9}
+pytestmark = pytest.mark.slow
+
+# Two replicates of so many epochs that they take a while, and a state after every step.
+SEEDS, EPOCHS = [1, 2], 40
+LONG = {**TINY, "train.seeds": SEEDS, "train.epochs": EPOCHS, "resume.save_every_minutes": 1e-9}
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """A clone that has been reproduced and committed, undisturbed."""
-    project = clone_project(tmp_path_factory.mktemp("project"), KEPT)
-    project.run("dvc", "repro", "train_baseline", "train_differential")
-    project.run("git", "add", "--all")
-    project.run("git", "commit", "--quiet", "--message", "Its results")
-    return project
+@pytest.fixture
+def project(tmp_path_factory, tmp_path):
+    """A copy of a clone that has been trained undisturbed, and committed."""
+
+    def train(folder):
+        project = clone_project(folder, LONG)
+        project.run("dvc", "repro", "train_baseline", "train_differential")
+        project.commit("Its results")
+
+    return Project(build_once(tmp_path_factory, "trained-undisturbed", train)).copy_to(tmp_path / "clone")
 
 
 def results(project):
@@ -50,11 +54,11 @@ def start(project, *command, shell=None):
 
 
 def wait_for_state(project, arm="baseline"):
-    """Wait until the training of an arm has left a state."""
-    for _ in range(600):
-        if list(project.folder.glob(f".unfinished/{arm}-*.state")):
+    """Wait until the training of an arm, or of one of its replicates, has left a state."""
+    for _ in range(6000):
+        if list(project.folder.glob(f".resume/{arm}-*.state")):
             return
-        time.sleep(0.1)
+        time.sleep(0.01)
     pytest.fail("no state was saved in a minute")
 
 
@@ -75,7 +79,7 @@ def test_training_that_is_killed_at_any_moment_comes_to_the_same_bytes(project):
     assert told["kills"] >= 20
     assert told["ends"] >= 1
     images = len(open_prepared(project.folder / "data/prepared").rows("train"))
-    of_a_run = len(SEEDS) * KEPT["train.epochs"] * len(batch_sizes(images, KEPT["train.batch_size"]))
+    of_a_run = len(SEEDS) * EPOCHS * len(batch_sizes(images, LONG["train.batch_size"]))
     # A kill costs the step whose state it keeps from the disk, and no more.
     assert told["ends"] * of_a_run <= told["steps"] <= told["ends"] * of_a_run + told["kills"]
     assert {"at a random time", "before fsync 1", "before replace 1", "before replace 9"} <= set(told["moments"])
@@ -84,10 +88,7 @@ def test_training_that_is_killed_at_any_moment_comes_to_the_same_bytes(project):
 def test_dvc_repro_goes_on_after_a_kill_and_trains_no_finished_replicate_again(project):
     before = results(project)
     running = start(project, "dvc", "repro", "--force", "--no-run-cache", "train_baseline")
-    for _ in range(600):
-        if list(project.folder.glob(".unfinished/baseline-seed-2-*.state")):
-            break
-        time.sleep(0.1)
+    wait_for_state(project, "baseline-seed-2")
     os.killpg(running.pid, signal.SIGKILL)
     running.communicate()
 
@@ -95,24 +96,22 @@ def test_dvc_repro_goes_on_after_a_kill_and_trains_no_finished_replicate_again(p
     assert "baseline, seed 1: was trained before" in done.stdout
     assert "baseline, seed 2: goes on in epoch " in done.stdout
     assert results(project) == before
-    assert not (project.folder / ".unfinished").exists()
+    assert not (project.folder / ".resume").exists()
     assert project.run("git", "status", "--porcelain").stdout == ""
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_signal_saves_and_leaves_within_five_seconds_with_a_line(project, name):
+def test_a_signal_saves_and_leaves_with_a_line(project, name):
     before = results(project)
     number = signal.Signals[name]
     running = start(project, sys.executable, "-m", "stages.train", "baseline")
     wait_for_state(project)
-    started = time.monotonic()
     os.killpg(running.pid, number)
     _, errors = running.communicate(timeout=60)
-    assert time.monotonic() - started < 5
     assert running.returncode == 128 + number
     assert errors.splitlines()[-1] == "interrupted; what was trained is kept: `dvc repro` goes on from there"
     assert "Traceback" not in errors
-    assert list(project.folder.glob(".unfinished/baseline-*.state"))
+    assert list(project.folder.glob(".resume/baseline-*.state"))
     assert "baseline, seed 1: goes on in epoch " in project.stage("train", "baseline").stdout
     assert results(project) == before
 
@@ -139,7 +138,7 @@ def test_a_training_whose_dvc_was_killed_saves_and_ends(project, shell):
     running.kill()
     running.communicate()
     wait_for_end_of_group(running.pid)
-    assert list(project.folder.glob(".unfinished/baseline-*.state"))
+    assert list(project.folder.glob(".resume/baseline-*.state"))
     done = project.run("dvc", "repro", "--force", "--no-run-cache", "train_baseline")
     assert "baseline, seed 1: goes on in epoch " in done.stdout or "baseline, seed 1: was trained before" in done.stdout
     assert results(project) == before

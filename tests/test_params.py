@@ -1,10 +1,13 @@
+"""What params.yaml may say, and what is said of what it may not: a line for each problem."""
+
 import math
 
 import pytest
 
+from stages.check_params import find_problems
 from stages.errors import UserError
-from stages.params import load_params
-from tests.conftest import ROOT, set_params
+from stages.params import load_params, read_params
+from tests.conftest import ROOT, Project, one_line_of, set_params
 
 
 @pytest.fixture
@@ -14,13 +17,11 @@ def folder(tmp_path):
 
 
 def problems(folder):
-    with pytest.raises(UserError) as error:
-        load_params(folder / "params.yaml")
-    return str(error.value).splitlines()
+    return find_problems(read_params(folder / "params.yaml"))
 
 
-def test_the_committed_params_are_in_order():
-    load_params(ROOT / "params.yaml")
+def test_the_committed_params_are_in_order(folder, run_stage):
+    assert run_stage(Project(folder), "check_params").stdout == "params.yaml is in order\n"
 
 
 @pytest.mark.parametrize(
@@ -44,17 +45,20 @@ def test_the_committed_params_are_in_order():
         ({"review.arm": "both"}, "review.arm: should be 'baseline' or 'differential', is 'both'"),
         ({"train.seeds": [1, 1]}, "train.seeds: an entry stands there twice"),
         ({"train.augment": ["blur"]}, "train.augment.0: should be 'horizontal_flip'"),
-        ({"lr.decay": 1.5}, "lr.decay: should be less than or equal to 1, is 1.5"),
-        ({"lr.range": [0.1, 0.01]}, "lr: differential: range goes from the stem's rate up to the head's"),
+        ({"lr.layer_decay": 1.5}, "lr.layer_decay: should be less than or equal to 1, is 1.5"),
+        ({"lr.range": [0.1, 0.01]}, "lr.range: goes from the stem's rate up to the head's, so [0.1, 0.01] is"),
         ({"lr.range": [0.1]}, "lr.range: should have at least 2 items"),
-        ({"lr.decay": 0.5, "lr.range": [0.01, 0.1]}, "lr: decay and range both take the place of backbone"),
+        ({"lr.layer_decay": 0.5, "lr.range": [0.01, 0.1]}, "lr: layer_decay and range both take the place of backbone"),
         ({"lr.groups": {"stem": -1.0}}, "lr.groups.stem: should be greater than or equal to 0, is -1.0"),
-        ({"lr.baseline": {"decay": 0.5}}, "lr: baseline: give uniform, or backbone and head, or head and decay, or"),
-        ({"lr.baseline": {"haed": 0.5}}, "lr.baseline.haed: unknown key; did you mean head?"),
-        ({"lr.head_first": 5}, "lr.head_first: 5 leaves the backbone none of the 5 epochs; set it below"),
         (
-            {"lr.head": 0.0, "lr.head_first": 1},
-            "lr: differential: the head's rate is 0, but head_first trains it alone",
+            {"lr.baseline": {"layer_decay": 0.5}},
+            "lr: baseline: give uniform, or backbone and head, or head and layer_decay, or",
+        ),
+        ({"lr.baseline": {"haed": 0.5}}, "lr.baseline.haed: unknown key; did you mean head?"),
+        ({"lr.head_only_epochs": 5}, "lr.head_only_epochs: 5 leaves the backbone none of the 5 epochs; set it below"),
+        (
+            {"lr.head": 0.0, "lr.head_only_epochs": 1},
+            "lr: differential: the head's rate is 0, but head_only_epochs trains it alone",
         ),
         (
             {"lr.baseline": {"groups": {"head": 0}, "gradual_unfreezing": True}},
@@ -63,57 +67,91 @@ def test_the_committed_params_are_in_order():
         ({"lr.baseline": "slow"}, "lr.baseline: should hold keys with values, is 'slow'"),
         ({"lr.groups": {1: 0.1}}, "lr.groups.1: should be a valid string, is 1"),
         ({"schedule.warmup": 5}, "schedule.warmup: 5 epochs leave nothing of the 5 epochs; set it below"),
-        ({"lr.baseline": {"head_first": 7}}, "lr.baseline.head_first: 7 leaves the backbone none of the 5 epochs"),
+        (
+            {"lr.baseline": {"head_only_epochs": 7}},
+            "lr.baseline.head_only_epochs: 7 leaves the backbone none of the 5 epochs",
+        ),
         ({"optimizer.nesterov": True, "optimizer.momentum": 0.0}, "optimizer: nesterov looks ahead along the"),
-        ({"optimizer.clip_norm": 0.0}, "optimizer.clip_norm: should be greater than 0, is 0.0"),
+        ({"optimizer.clip_grad_norm": 0.0}, "optimizer.clip_grad_norm: should be greater than 0, is 0.0"),
         ({"schedule.name": "one_cycle", "schedule.warmup": 1}, "schedule: one_cycle warms up by itself; set warmup"),
-        ({"schedule.step_factor": 1.0}, "schedule.step_factor: should be less than 1, is 1.0"),
+        ({"schedule.gamma": 1.0}, "schedule.gamma: should be less than 1, is 1.0"),
         ({"schedule.name": "sine"}, "schedule.name: should be 'constant', 'cosine', 'linear', 'one_cycle' or"),
         ({"train.frozen_batchnorm": "keep"}, "train.frozen_batchnorm: should be 'freeze' or 'update', is 'keep'"),
         ({"model.layer_groups": "layers"}, "model.layer_groups: should be 'stages' or 'blocks', is 'layers'"),
         ({"optimizer.name": "lion"}, "optimizer.name: should be 'sgd', 'adam' or 'adamw'"),
+        ({"train.batch_size": 16, "train.grad_accum_steps": 9}, "train: grad_accum_steps: 9 pieces of a batch of 16"),
+        ({"data.source": "table"}, "data: table must be set where source is table"),
+        ({"data.source": "torchvision"}, "data: dataset must be set where source is torchvision"),
+        ({"data.group_pattern": "(a"}, "data.group_pattern: '(a' is no regular expression"),
+        ({"data.group_pattern": "abc"}, "data.group_pattern: 'abc' should have one pair of brackets"),
+        ({"data.max_images.train": 0}, "data.max_images.train: should be greater than or equal to 1, is 0"),
+        ({"data.on_bad_image": "ignore"}, "data.on_bad_image: should be 'error' or 'skip', is 'ignore'"),
     ],
 )
 def test_wrong_input_has_one_line_that_names_the_parameter(folder, changes, says):
     set_params(folder, changes)
     (line,) = problems(folder)
-    assert f"params.yaml: {says}" in line
+    assert line.startswith(says)
+
+
+def test_a_problem_stops_the_command_with_its_line(folder, run_stage):
+    set_params(folder, {"lr.haed": 0.1})
+    done = run_stage(Project(folder), "check_params", check=False)
+    assert one_line_of(done) == "error: params.yaml: lr.haed: unknown key; did you mean head?"
+
+
+def test_the_schema_is_checked_wherever_params_are_read(folder):
+    set_params(folder, {"lr.haed": 0.1})
+    with pytest.raises(UserError, match=r"lr\.haed: unknown key"):
+        load_params(folder / "params.yaml")
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"lr.backbone": 0, "lr.head_first": 9},  # the head alone learns anyway
+        {"lr.backbone": 0, "lr.head_only_epochs": 9},  # the head alone learns anyway
         {"lr.baseline": {"uniform": 0.1, "groups": None}},
         {"lr.baseline": {"groups": {"stem": 0}}},
-        {"lr.head": 0.0, "lr.groups": {"head": 0.1}, "lr.head_first": 1},
-        {"lr.decay": 0.5, "lr.groups": {"stage7": 1}},
+        {"lr.head": 0.0, "lr.groups": {"head": 0.1}, "lr.head_only_epochs": 1},
+        {"lr.layer_decay": 0.5, "lr.groups": {"stage7": 1}},
     ],
 )
 def test_policies_may_be_mixed_where_it_makes_sense(folder, changes):
     set_params(folder, changes)
-    load_params(folder / "params.yaml")
+    assert problems(folder) == []
 
 
-def test_all_problems_are_told_at_once(folder):
+def test_all_problems_are_told_at_once_and_each_has_its_line(folder, run_stage):
     set_params(folder, {"lr.head": -1, "train.epochs": "five", "goal.surprise": 1, "review.arm": "both"})
-    assert len(problems(folder)) == 4
+    done = run_stage(Project(folder), "check_params", check=False)
+    assert [line.strip().removeprefix("error: ").split(": ")[:2] for line in done.stderr.splitlines()] == [
+        ["params.yaml", "goal.surprise"],
+        ["params.yaml", "lr.head"],
+        ["params.yaml", "review.arm"],
+        ["params.yaml", "train.epochs"],
+    ]
+
+
+def test_both_arms_policies_are_judged_at_once(folder):
+    set_params(folder, {"lr.uniform": 0, "lr.range": [0.01, 0.1], "lr.layer_decay": 0.5})
+    assert len(problems(folder)) == 2
 
 
 def test_a_missing_key_is_named(folder):
     text = (folder / "params.yaml").read_text()
-    (folder / "params.yaml").write_text("\n".join(line for line in text.splitlines() if "epochs:" not in line))
-    assert "train.epochs: missing" in problems(folder)[0]
+    (folder / "params.yaml").write_text("\n".join(line for line in text.splitlines() if "  epochs:" not in line))
+    assert problems(folder) == ["train.epochs: missing"]
 
 
 @pytest.mark.parametrize("text", ["", "just text", "lr: [", "a: 1\na: 2", "!!python/object/apply:os.system [ls]"])
-def test_a_file_that_is_no_params_file_has_one_line(folder, text):
+def test_a_file_that_is_no_params_file_has_one_line(folder, run_stage, text):
     (folder / "params.yaml").write_text(text)
-    assert len(problems(folder)) == 1
+    one_line_of(run_stage(Project(folder), "check_params", check=False), "params.yaml")
 
 
-def test_a_missing_file_has_one_line(tmp_path):
-    assert "is missing" in problems(tmp_path)[0]
+def test_a_missing_file_has_one_line(tmp_path, run_stage):
+    done = run_stage(Project(tmp_path), "check_params", check=False)
+    one_line_of(done, "params.yaml is missing: run this in the project's folder")
 
 
 def test_a_rate_may_be_written_with_an_exponent_alone(folder):

@@ -1,4 +1,4 @@
-"""The story of `prepare`, in one process."""
+"""What `prepare` does with the images that it finds, in one process."""
 
 import os
 import signal
@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from stages.data.checks import CHECKS, as_table
-from stages.data.own_images import printable
 from stages.data.splits import UNUSED
+from stages.data.user_images import printable
 from stages.errors import UserError
-from stages.params import Split, load_params
-from stages.prepare import check_and_decode, prepare, summarise
+from stages.params import SplitFractions, load_params
+from stages.prepare import check_and_decode, prepare, summarize
 from tests.conftest import ROOT, TINY, clone_project
 from tests.data.bad_images import make_folder, picture
 
@@ -26,19 +26,19 @@ def data(tmp_path):
         "source": "folder",
         "path": str(tmp_path / "photographs"),
         "image_size": 32,
-        "split": Split(train=0.5, val=0.25, test=0.25),
+        "split": SplitFractions(train=0.5, val=0.25, test=0.25),
     }
     return load_params(ROOT / "params.yaml").data.model_copy(update=changes)
 
 
 def test_every_kind_of_bad_image_is_named_and_none_is_waited_for(tmp_path, data):
     kinds = make_folder(tmp_path / "photographs", watched=False)
-    outcome = check_and_decode(data.model_copy(update={"on_bad_image": "skip"}), folder=None)
-    found = {finding.image.rstrip("/"): finding.check for finding in outcome.findings if finding.check != "few_samples"}
+    result = check_and_decode(data.model_copy(update={"on_bad_image": "skip"}), folder=None)
+    found = {finding.image.rstrip("/"): finding.check for finding in result.findings if finding.check != "few_samples"}
     assert found == {f"odd/{printable(name)}": check for name, check in kinds.items() if check}
-    assert outcome.problems == []
+    assert result.problems == []
     usable = [check for check in kinds.values() if check is None or CHECKS[check].consequence == "noted"]
-    assert (outcome.samples["part"] != UNUSED).sum() == 24 + len(usable)
+    assert (result.samples["split"] != UNUSED).sum() == 24 + len(usable)
 
 
 def pictures(root, **classes):
@@ -53,23 +53,23 @@ def test_a_bad_image_moves_no_other(tmp_path, data):
     root = tmp_path / "photographs"
     pictures(root, cats=20, dogs=20)
     data = data.model_copy(update={"on_bad_image": "skip"})
-    before = check_and_decode(data, folder=None).samples.set_index("image")["part"]
+    before = check_and_decode(data, folder=None).samples.set_index("image")["split"]
     (root / "cats/05.png").write_bytes(b"")
-    after = check_and_decode(data, folder=None).samples.set_index("image")["part"]
+    after = check_and_decode(data, folder=None).samples.set_index("image")["split"]
     assert after.drop("cats/05.png").equals(before.drop("cats/05.png"))
     assert after["cats/05.png"] == UNUSED
 
 
-def test_images_that_no_part_takes_are_not_decoded(tmp_path, data):
+def test_images_that_no_split_takes_are_not_decoded(tmp_path, data):
     root = tmp_path / "photographs"
     pictures(root, cats=20, dogs=20)
-    capped = data.model_copy(update={"cap": data.cap.model_copy(update={"train": 4, "per_class": 3})})
-    outcome = check_and_decode(capped, folder=None)
-    assert outcome.samples["part"].value_counts().to_dict() == {"train": 4, "val": 6, "test": 6}
-    assert len(outcome.source.samples) == 40
+    capped = data.model_copy(update={"max_images": data.max_images.model_copy(update={"train": 4, "per_class": 3})})
+    result = check_and_decode(capped, folder=None)
+    assert result.samples["split"].value_counts().to_dict() == {"train": 4, "val": 6, "test": 6}
+    assert len(result.source.samples) == 40
 
 
-def test_every_row_of_a_table_is_used_or_skipped_or_left_over(tmp_path, data):
+def test_every_row_of_a_table_is_used_or_skipped_or_unassigned(tmp_path, data):
     """One that stands there three times too; but what is wrong with it is said once."""
     root = tmp_path / "photographs"
     pictures(root, cats=12, dogs=12)
@@ -78,13 +78,13 @@ def test_every_row_of_a_table_is_used_or_skipped_or_left_over(tmp_path, data):
     rows = [(name, name[:4]) for name in [*names, names[0], names[0]]]
     rows += [("bad.png", "cats"), ("bad.png", "cats"), (names[1], "")]
     pd.DataFrame(rows, columns=["path", "label"]).to_csv(root / "labels.csv", index=False)
-    knobs = {"source": "table", "table": "labels.csv", "on_bad_image": "skip", "split_by": "hash", "allow_leaks": True}
-    data = data.model_copy(update=knobs)
-    outcome = check_and_decode(data, folder=None)
-    counts = summarise(outcome, data)
-    assert (counts["images"], counts["skipped"], counts["left_over"]) == (26, 3, 0)
+    config = {"source": "table", "table": "labels.csv", "on_bad_image": "skip", "split_by": "hash", "allow_leaks": True}
+    data = data.model_copy(update=config)
+    result = check_and_decode(data, folder=None)
+    counts = summarize(result, data)
+    assert (counts["images"], counts["skipped"], counts["unassigned"]) == (26, 3, 0)
     assert counts["checks"]["empty"] == counts["checks"]["no_label"] == 1
-    assert sum(counts["checks"].values()) == len(as_table(outcome.findings, data)) == len(set(outcome.findings))
+    assert sum(counts["checks"].values()) == len(as_table(result.findings, data)) == len(set(result.findings))
 
 
 def test_a_stop_leaves_what_was_prepared_before(tmp_path, data):
@@ -99,6 +99,7 @@ def test_a_stop_leaves_what_was_prepared_before(tmp_path, data):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photographs", "prepared"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_prepare_at_once_and_quietly(tmp_path):
     project = clone_project(tmp_path, {**TINY, "data.image_size": 160, "data.split.train": 0.9})
     running = subprocess.Popen(

@@ -1,0 +1,94 @@
+"""The real pipeline under real DVC, run by the commands that a user types: what needs a whole run of its own."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from stages.params import load_params
+from tests.conftest import REAL_NETWORK, ROOT, TINY, clone_project, stages_run
+from tests.test_pipeline import ARMS, METRIC_NAMES
+
+STAGES = ["prepare", "train_baseline", "train_differential", "evaluate", "review", "report"]
+LITE0_GROUPS = ["stem", *(f"stage{number}" for number in range(1, 8)), "head"]
+
+
+@pytest.mark.slow
+def test_a_forced_rerun_gives_the_same_bytes(project):
+    before = project.fingerprints("metrics", "models", "data/prepared")
+    done = project.run("dvc", "repro", "--force", "--no-run-cache", *STAGES)
+    assert stages_run(done.stdout) == STAGES
+    assert project.fingerprints("metrics", "models", "data/prepared") == before
+
+
+def test_the_committed_network_and_its_weights_run_through_the_whole_flow(reproduced_with_real_network):
+    """The network that params.yaml names, with its pretrained weights, from which the differential arm moves less."""
+    project = reproduced_with_real_network
+    evaluation = project.read_json("metrics/evaluation.json")
+    changes = {arm: evaluation["relative_weight_change"][arm]["mean"] for arm in ARMS}
+    assert list(changes["baseline"]) == LITE0_GROUPS
+    # Its rates are a hundredth, and an arm cannot make that good in so few steps.
+    assert all(changes["differential"][group] < changes["baseline"][group] / 10 for group in LITE0_GROUPS[:-1])
+
+
+@pytest.mark.slow
+def test_an_experiment_retrains_the_arm_whose_rates_it_changes_and_no_other(project):
+    done = project.run("dvc", "exp", "run", "-S", "+lr.groups.stage5=0.003", "-S", "lr.head=0.02")
+    assert stages_run(done.stdout) == ["check_params", "train_differential", "evaluate", "review", "report"]
+    rates = project.read_json("metrics/differential.json")["learning_rates"]
+    assert (rates["stage5"], rates["head"]) == (0.003, 0.02)
+
+
+@pytest.mark.slow
+def test_make_compare_shows_both_arms_and_leaves_the_workspace_as_it_was(project):
+    (project.folder / "README.md").write_text("something that the user was writing\n")
+    before = project.run("git", "status", "--porcelain").stdout
+    files = project.fingerprints("metrics", "models", "report")
+    losses = [project.read_json(f"metrics/{arm}.json")["mean"]["train_loss"] for arm in ARMS]
+    for _ in range(2):  # the second time there is an experiment of that name already
+        done = project.run("make", "compare", "-o", ".venv/ready")
+        assert set(stages_run(done.stdout)) <= {"check_params", "review"}
+        (line,) = [line for line in done.stdout.splitlines() if " train_loss " in line]
+        shown = [float(cell) for cell in line.split()[2:4]]
+        assert shown == pytest.approx(losses, abs=1e-4)
+    assert project.run("git", "status", "--porcelain").stdout == before
+    assert project.fingerprints("metrics", "models", "report") == files
+
+
+@pytest.mark.slow
+def test_the_exercises_own_script_runs_through_the_whole_flow(tmp_path, run_stage):
+    """FakeData and a ResNet-18 without pretrained weights: the exercise literally, but for its size."""
+    exercise = {
+        "data.source": "fake",
+        "data.split": {"train": 0.1, "val": 0.1, "test": 0.1},
+        "model.library": "torchvision",
+        "model.name": "resnet18",
+        "train.epochs": 1,
+        "train.seeds": [1],
+    }
+    project = clone_project(tmp_path, {**TINY, **exercise})
+    done = project.run("dvc", "repro")
+    assert stages_run(done.stdout) == ["check_params", *STAGES]
+    evaluation = project.read_json("metrics/evaluation.json")
+    assert list(evaluation["test"]["baseline"]["mean"]) == METRIC_NAMES
+    assert evaluation["val"]["baseline"]["std"]["accuracy"] is None
+    assert evaluation["verdict"]["low"] is None
+    assert evaluation["verdict"]["decision"] == "no difference shown"
+    assert "Of one seed" in run_stage(project, "summary").stdout
+
+
+@pytest.mark.slow
+def test_finding_rates_with_the_committed_network_touches_nothing_else(reproduced_with_real_network, tmp_path):
+    project = reproduced_with_real_network.copy_to(tmp_path / "clone")
+    before = project.fingerprints("metrics", "models", "data/prepared")
+    suggested = json.loads(project.stage("find_rates", "--json").stdout)
+    assert set(suggested) <= {"head", "backbone", "all"}
+    assert all(1e-6 <= rate <= 1 for rate in suggested.values())
+    assert pd.read_csv(project.folder / "report/find_rates.csv")["learning_rate"].between(1e-6, 1).all()
+    assert project.fingerprints("metrics", "models", "data/prepared") == before
+    assert project.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_the_real_network_is_the_one_that_is_committed():
+    model = load_params(ROOT / "params.yaml").model
+    assert {"model.name": model.name, "model.weights": model.weights} == REAL_NETWORK
