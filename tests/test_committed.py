@@ -103,6 +103,13 @@ def test_the_documented_targets_of_make_exist():
     assert set(targets) <= set(defined)
 
 
+def test_the_tests_that_the_documents_name_exist():
+    named = set(mentioned(r"`(test_\w+)`"))
+    assert named
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert not [name for name in named if f"def {name}(" not in tests]
+
+
 @pytest.mark.parametrize("workflow", sorted(ROOT.glob(".github/workflows/*.yml")), ids=lambda path: path.name)
 def test_a_workflow_is_sound(workflow):
     done = subprocess.run(
