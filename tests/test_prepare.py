@@ -105,7 +105,7 @@ def test_ctrl_c_ends_prepare_at_once_and_quietly(tmp_path):
     running = subprocess.Popen(
         [sys.executable, "-m", "stages.prepare"],
         cwd=project.folder, start_new_session=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # a background job ignores it
     )  # fmt: skip
     while not any(array.stat().st_blocks > 100 for array in project.folder.glob("data/.prepared.*/images.npy")):
         assert running.poll() is None
