@@ -1,4 +1,4 @@
-"""What every source gives: labelled images that are yet to be decoded."""
+"""What every source gives: labeled images that are yet to be decoded."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
