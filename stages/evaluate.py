@@ -1,7 +1,7 @@
 """Score every checkpoint on every split, compare the arms, check them against the goal, and say what changed inside.
 
 Writes metrics/evaluation.json, the tables metrics/per_class.csv and metrics/reliability.csv, and
-metrics/ARM_predictions.csv with every validation image. No other stage opens the test images.
+metrics/ARM_predictions.csv with every validation image. No other stage shows the test images to a network.
 """
 
 import argparse
@@ -94,12 +94,13 @@ def score_checkpoints(seeds: list[int], params: Params, prepared: Prepared) -> S
         weight_change={arm: {} for arm in ARMS},
         cka={arm: {} for arm in ARMS},
     )
+    compared = compared_batches(samples["val"])
     replicates = [(arm, seed) for arm in ARMS for seed in seeds]
     for arm, seed in with_progress(replicates, "evaluating", unit=" checkpoints"):
         trained = load_checkpoint(CHECKPOINTS / arm / checkpoint_name(seed)).network
         first = build_network(params.model, len(prepared.classes), seed)
         scores.weight_change[arm][seed] = relative_weight_change(first.module, trained.module, trained.groups)
-        scores.cka[arm][seed] = linear_cka(first, trained, compared_batches(samples["val"]), compute)
+        scores.cka[arm][seed] = linear_cka(first, trained, compared, compute)
         trained.module.to(compute.device)
         for split in SCORED:
             scores.probabilities[split][arm][seed] = predict_probabilities(trained, samples[split], compute).numpy()

@@ -151,7 +151,7 @@ def train_head(begin: Callable[[list[str], Params], Step], params: Params, rate:
 def make_step(
     network: Network, samples: Samples, compute: Compute, seed: int, groups: list[str], params: Params
 ) -> Step:
-    """Return a function that takes one step of some layer groups at a rate, and gives the loss of a fixed batch before.
+    """Return a function that takes one step of some layer groups at a rate, and returns a fixed batch's loss before it.
 
     Args:
         network: learns, in place.

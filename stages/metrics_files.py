@@ -49,7 +49,7 @@ class TrainingMetrics(Record):
     """metrics/ARM.json.
 
     Attributes:
-        learning_rates: layer group -> rate in the last epoch, from input to head.
+        learning_rates: layer group -> rate before the schedule scales it, from input to head; 0 where it never learns.
         mean: over the replicates that came to an end, of the last epoch; None where none did.
         std: likewise.
         seeds: each of them.
@@ -226,8 +226,8 @@ class Evaluation(Record):
         train: comparison on the training images.
         val: on the validation images.
         test: on the test images.
-        relative_weight_change: layer group -> L2 norm of the change over that of the first weights.
-        linear_cka: layer group -> similarity of its features before and after training.
+        relative_weight_change: of each layer group, L2 norm of the change over that of the first weights.
+        linear_cka: of each layer group, similarity of its features before and after training.
     """
 
     verdict: Verdict
@@ -260,9 +260,9 @@ def read_prepare_metrics() -> PrepareMetrics:
     return _read(METRICS / "prepare.json", PrepareMetrics)
 
 
-def read_training_metrics(folder: Path = METRICS) -> dict[Arm, TrainingMetrics]:
+def read_training_metrics() -> dict[Arm, TrainingMetrics]:
     """Read metrics/ARM.json of both arms."""
-    return {arm: _read(folder / f"{arm}.json", TrainingMetrics) for arm in ARMS}
+    return {arm: _read(METRICS / f"{arm}.json", TrainingMetrics) for arm in ARMS}
 
 
 def read_evaluation() -> Evaluation:

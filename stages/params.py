@@ -309,9 +309,10 @@ def check_schema(content: dict[str, Any], path: Path = PARAMS_FILE) -> Params:
     Raises:
         UserError: it breaks the schema; every problem has its line.
     """
-    if problems := schema_problems(content):
-        raise params_error(problems, path)
-    return Params.model_validate(content)
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise params_error(_problems(error), path) from None
 
 
 def schema_problems(content: dict[str, Any]) -> list[str]:
@@ -319,13 +320,17 @@ def schema_problems(content: dict[str, Any]) -> list[str]:
     try:
         Params.model_validate(content)
     except ValidationError as error:
-        return sorted({_describe_problem(problem) for problem in error.errors()})
+        return _problems(error)
     return []
 
 
 def params_error(problems: list[str], path: Path = PARAMS_FILE) -> UserError:
     """Return the error that lists all problems of params.yaml, a line for each."""
     return UserError("\n       ".join(f"{path}: {problem}" for problem in problems))
+
+
+def _problems(error: ValidationError) -> list[str]:
+    return sorted({_describe_problem(problem) for problem in error.errors()})
 
 
 def _describe_problem(problem: Any) -> str:

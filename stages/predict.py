@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def predict(checkpoint: Checkpoint, image: Path) -> dict[str, float]:
-    """Return each class its probability.
+    """Return the probability of each class.
 
     Raises:
         UserError: the file is no image.

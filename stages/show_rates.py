@@ -1,6 +1,6 @@
 """Print what each layer group is about to get: its size, its rate in each arm, its weight decay, and when it learns.
 
-It builds the network without its pretrained weights, opens no image, and trains nothing.
+It builds the network without its pretrained weights, and trains nothing.
 """
 
 import argparse

@@ -14,7 +14,7 @@ MIN_IMAGES_PER_CLASS = 10  # images of a class in a split; below that, a metric 
 
 
 def split_samples(samples: pd.DataFrame, data: Data) -> "pd.Series[str]":
-    """Return each sample its split: the one that its source names, or one by `data.split`; then apply `max_images`.
+    """Assign each sample to a split: the one that its source names, or one by `data.split`; then apply `max_images`.
 
     Where the source names splits but lacks some, those are cut out of what it calls train, in the proportion of the
     fractions.

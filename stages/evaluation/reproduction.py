@@ -43,8 +43,8 @@ class MetricComparison:
 def compare_metrics(committed: Mapping[str, Any], reproduced: Mapping[str, Any]) -> list[MetricComparison]:
     """Compare the content of two JSON files, metric by metric.
 
-    Metrics over replicates, which stand under `mean` and `seeds` beside a `std`, have a tolerance; all else has none,
-    but for what follows from such metrics: intervals, the goal, and spreads.
+    Metrics over replicates, which stand under `mean` and `seeds` beside a `std`, have a tolerance; all else must be
+    equal. What follows from such metrics is left out: spreads, intervals, the verdict, the goal, McNemar's test.
 
     Args:
         committed: what Git has.
@@ -59,14 +59,14 @@ def overall(metrics: list[MetricComparison]) -> Outcome:
     return min((metric.outcome for metric in metrics), key=order.index, default="identical")
 
 
-# What follows from metrics that have a tolerance themselves, and so is only shown.
+# What follows from metrics that have a tolerance themselves, and so is not compared.
 DERIVED = {"std", "interval", "mcnemar", "goal", "verdict", "diverged"}
 
 
 def _compare(
     committed: Mapping[str, Any], reproduced: Mapping[str, Any], prefix: str, spread: Mapping[str, Any] | None = None
 ) -> Iterator[MetricComparison]:
-    """Yield a comparison for every value; `spread` is the standard deviation of the metrics at this depth or below."""
+    """Yield a comparison for every value that counts; `spread` is the standard deviation at this depth or below."""
     if isinstance(committed.get("std"), Mapping):
         spread = committed["std"]
     for key, value in committed.items():

@@ -197,7 +197,7 @@ def class_table(per_class: pd.DataFrame) -> list[dict[str, str]]:
 
 def shown_params(params: Params) -> dict[str, object]:
     """Return every parameter that made the result, by its dotted name."""
-    flat = pd.json_normalize(params.model_dump(exclude={"review"})).iloc[0].items()
+    flat = pd.json_normalize(params.model_dump(exclude={"review", "resume"})).iloc[0].items()
     return {str(key): without_folders(value) if key in PATH_PARAMS else value for key, value in flat}
 
 
