@@ -20,13 +20,14 @@ from stages.data.store import open_prepared
 from stages.errors import run_cli
 from stages.files import write_csv
 from stages.models.compute import Compute, set_up_compute
+from stages.models.inference import predict_logits
 from stages.models.network import build_network
 from stages.params import Params, Policy, check_schema, load_params
 from stages.prepare import prepare
 from stages.rates.policies import plan_policy
 from stages.rates.schedules import lr_multipliers
 from stages.reporting.markdown import markdown_table
-from stages.training.loop import measure
+from stages.training.loop import metrics_of
 from stages.training.trainer import Trainer, count_steps
 
 RESULTS = Path("benchmarks/rate_search.csv")
@@ -96,7 +97,9 @@ def try_rates(params: Params, backbone: float, head: float, folder: Path, comput
             "train_loss": last.train.loss,
             "val_accuracy": last.val.accuracy,
             "val_loss": last.val.loss,
-            "train_accuracy_eval_mode": measure(network, samples["train"], compute).accuracy,
+            "train_accuracy_eval_mode": metrics_of(
+                predict_logits(network, samples["train"], compute), samples["train"].labels
+            ).accuracy,
         }
         write_csv(RESULTS, pd.concat([done, pd.DataFrame([row])], ignore_index=True))
         metrics = f"training {last.train.accuracy:.1%}, validation {last.val.accuracy:.1%}"

@@ -1,12 +1,15 @@
-"""Score every checkpoint on every split, compare the arms, check them against the goal, and say what changed inside.
+"""Score every checkpoint on the test images, compare the arms on every split, and say what training changed inside.
 
 Writes metrics/evaluation.json, the tables metrics/per_class.csv and metrics/reliability.csv, and
 metrics/ARM_predictions.csv with every validation image. No other stage shows the test images to a network.
 """
 
 import argparse
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -17,17 +20,19 @@ from stages.aggregate import Metrics, summarize_replicates
 from stages.data.batches import Samples, open_samples
 from stages.data.store import Prepared, open_prepared, verified_checksums
 from stages.errors import UserError, run_cli
-from stages.evaluation.cka import linear_cka
+from stages.evaluation.cka import grams_of, linear_cka
 from stages.evaluation.comparison import check_goal, compare_eval_mode, compare_on_split, compare_training
+from stages.evaluation.initial_features import initial_grams
 from stages.evaluation.metrics import Probabilities, metrics_by_class, reliability
 from stages.evaluation.statistics import LEVEL, POWER, decide
 from stages.evaluation.weight_change import relative_weight_change
 from stages.files import METRICS, write_csv, write_json
 from stages.metrics_files import Interval, TrainingMetrics, read_training_metrics
 from stages.models.checkpoint import CHECKPOINTS, checkpoint_name, load_checkpoint
-from stages.models.compute import set_up_compute
-from stages.models.inference import predict_probabilities
-from stages.models.network import build_network
+from stages.models.compute import set_up_compute, worker_limit
+from stages.models.inference import predict_logits
+from stages.models.network import Network, build_network
+from stages.models.predictions import load_predictions, probabilities_of
 from stages.params import ARMS, Arm, Goal, Params, Split, load_params
 from stages.progress import with_progress
 
@@ -39,18 +44,18 @@ ByReplicate = dict[Arm, dict[int, Probabilities]]
 
 
 @dataclass(frozen=True)
-class Scores:
-    """What the checkpoints of both arms came to.
+class Score:
+    """What one checkpoint came to.
 
     Attributes:
-        probabilities: split -> arm -> seed -> (samples, classes).
-        weight_change: arm -> seed -> layer group -> relative change of its weights.
-        cka: arm -> seed -> layer group -> similarity of its features.
+        probabilities: split -> (samples, classes).
+        weight_change: layer group -> relative change of its weights.
+        cka: layer group -> similarity of its features.
     """
 
-    probabilities: dict[Split, ByReplicate]
-    weight_change: dict[Arm, dict[int, Metrics]]
-    cka: dict[Arm, dict[int, Metrics]]
+    probabilities: dict[Split, Probabilities]
+    weight_change: Metrics
+    cka: Metrics
 
 
 def main() -> None:
@@ -58,11 +63,15 @@ def main() -> None:
     argparse.ArgumentParser(prog="python -m stages.evaluate", description=__doc__).parse_args()
     params, training = load_params(), read_training_metrics()
     seeds = paired_seeds(params.train.seeds, training)
-    verified_checksums()
+    checksums = verified_checksums()
     prepared = open_prepared()
-    scores = score_checkpoints(seeds, params, prepared)
-    write_json(METRICS / "evaluation.json", evaluate(scores, seeds, training, prepared, params.goal))
-    write_tables(scores.probabilities, prepared)
+    scores = score_checkpoints(seeds, params, prepared, checksums)
+    probabilities: dict[Split, ByReplicate] = {
+        split: {arm: {seed: scores[arm, seed].probabilities[split] for seed in seeds} for arm in ARMS}
+        for split in SCORED
+    }
+    write_json(METRICS / "evaluation.json", evaluate(scores, probabilities, seeds, training, prepared, params.goal))
+    write_tables(probabilities, prepared)
 
 
 def paired_seeds(seeds: list[int], training: Mapping[Arm, TrainingMetrics]) -> list[int]:
@@ -85,26 +94,39 @@ def diverged_seeds(training: Mapping[Arm, TrainingMetrics]) -> dict[Arm, list[in
     return {arm: list(training[arm].diverged) for arm in ARMS if training[arm].diverged}
 
 
-def score_checkpoints(seeds: list[int], params: Params, prepared: Prepared) -> Scores:
-    """Score the checkpoints of both arms on every split, and compare them with the weights that they began with."""
+def score_checkpoints(
+    seeds: list[int], params: Params, prepared: Prepared, checksums: Mapping[str, str]
+) -> dict[tuple[Arm, int], Score]:
+    """Score the checkpoints of both arms on every split, and compare them with the weights that they began with.
+
+    What training has written of the training and validation images is taken as it is; the test images are shown here.
+    Several checkpoints are scored at a time, each on a thread of its own.
+    """
     compute = set_up_compute(params.train)
-    samples = open_samples(prepared, SCORED, compute.device)
-    scores = Scores(
-        probabilities={split: {arm: {} for arm in ARMS} for split in SCORED},
-        weight_change={arm: {} for arm in ARMS},
-        cka={arm: {} for arm in ARMS},
-    )
+    samples = open_samples(prepared, ("val", "test"), compute.device)
     compared = compared_batches(samples["val"])
+    building = threading.Lock()  # networks draw their first weights from torch's one generator
+
+    def first_network(seed: int) -> Network:
+        return build_network(params.model, len(prepared.classes), seed)
+
+    grams = initial_grams(((seed, first_network(seed)) for seed in seeds), compared, compute)
+
+    def score(arm: Arm, seed: int) -> Score:
+        path = CHECKPOINTS / arm / checkpoint_name(seed)
+        with building:
+            trained, first = load_checkpoint(path).network, first_network(seed)
+        weight_change = relative_weight_change(first.module, trained.module, trained.groups)
+        cka = linear_cka(grams[seed], grams_of(trained, compared, compute))
+        logits = {**load_predictions(path, checksums), "test": predict_logits(trained, samples["test"], compute)}
+        return Score({split: probabilities_of(logits[split]).numpy() for split in SCORED}, weight_change, cka)
+
     replicates = [(arm, seed) for arm in ARMS for seed in seeds]
-    for arm, seed in with_progress(replicates, "evaluating", unit=" checkpoints"):
-        trained = load_checkpoint(CHECKPOINTS / arm / checkpoint_name(seed)).network
-        first = build_network(params.model, len(prepared.classes), seed)
-        scores.weight_change[arm][seed] = relative_weight_change(first.module, trained.module, trained.groups)
-        scores.cka[arm][seed] = linear_cka(first, trained, compared, compute)
-        trained.module.to(compute.device)
-        for split in SCORED:
-            scores.probabilities[split][arm][seed] = predict_probabilities(trained, samples[split], compute).numpy()
-    return scores
+    threads = 1 if compute.device.type == "cuda" else min(worker_limit(params.train), len(replicates))
+    with ThreadPoolExecutor(threads, initializer=partial(torch.set_num_threads, params.train.threads)) as pool:
+        scored = pool.map(score, *zip(*replicates, strict=True))
+        shown = with_progress(scored, "evaluating", unit=" checkpoints", total=len(replicates))
+        return dict(zip(replicates, shown, strict=True))
 
 
 def compared_batches(samples: Samples) -> list[Tensor]:
@@ -115,10 +137,15 @@ def compared_batches(samples: Samples) -> list[Tensor]:
 
 
 def evaluate(
-    scores: Scores, seeds: list[int], training: Mapping[Arm, TrainingMetrics], prepared: Prepared, goal: Goal
+    scores: Mapping[tuple[Arm, int], Score],
+    probabilities: Mapping[Split, ByReplicate],
+    seeds: list[int],
+    training: Mapping[Arm, TrainingMetrics],
+    prepared: Prepared,
+    goal: Goal,
 ) -> dict[str, Any]:
     """Return the content of metrics/evaluation.json."""
-    compared = {split: compare_on_split(prepared.labels(split), scores.probabilities[split]) for split in SCORED}
+    compared = {split: compare_on_split(prepared.labels(split), probabilities[split]) for split in SCORED}
     accuracy = Interval(**compared["test"]["interval"]["accuracy"])
     diverged = diverged_seeds(training)
     return {
@@ -134,8 +161,10 @@ def evaluate(
         "training": compare_training(training, seeds),
         "eval_mode": compare_eval_mode(compared["train"], compared["val"]),
         **{str(split): of_split for split, of_split in compared.items()},
-        "relative_weight_change": {arm: summarize_replicates(scores.weight_change[arm]) for arm in ARMS},
-        "linear_cka": {arm: summarize_replicates(scores.cka[arm]) for arm in ARMS},
+        "relative_weight_change": {
+            arm: summarize_replicates({seed: scores[arm, seed].weight_change for seed in seeds}) for arm in ARMS
+        },
+        "linear_cka": {arm: summarize_replicates({seed: scores[arm, seed].cka for seed in seeds}) for arm in ARMS},
     }
 
 
@@ -170,14 +199,14 @@ def per_class_table(prepared: Prepared, split: Split, by_replicate: ByReplicate)
 
 def predictions_table(prepared: Prepared, split: Split, by_seed: dict[int, Probabilities]) -> pd.DataFrame:
     """Return the actual and the predicted class of every image of a split, and the probability of the predicted one."""
-    samples = prepared.samples.iloc[prepared.rows(split)]
+    samples, classes = prepared.samples.iloc[prepared.rows(split)], prepared.classes
     return pd.concat(
         pd.DataFrame(
             {
                 "seed": seed,
                 "image": samples["image"],
                 "actual": samples["class"],
-                "predicted": [prepared.classes[label] for label in of_one.argmax(1)],
+                "predicted": [classes[label] for label in of_one.argmax(1)],
                 "confidence": of_one.max(1),
             }
         )

@@ -213,6 +213,7 @@ class Train(Section):
     seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_without_repeats)]
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "float32", "bfloat16"]
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]
     threads: Annotated[int, Field(ge=1, le=1024)]
     augment: Annotated[list[Augmentation], AfterValidator(_without_repeats)]
     crop_area: Fraction
@@ -239,6 +240,12 @@ class Resume(Section):
     save_every_minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+class ReplicateStore(Section):
+    """How much room finished replicates may take, which are then not trained again. It changes no result."""
+
+    max_gib: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 class Goal(Section):
     """Thresholds that a goal sets for one arm, as fractions."""
 
@@ -262,6 +269,7 @@ class Params(Section):
     schedule: Schedule
     train: Train
     resume: Resume
+    replicate_store: ReplicateStore
     goal: Goal
     review: Review
 

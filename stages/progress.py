@@ -14,6 +14,11 @@ def progress_bar(total: int, unit: str) -> ProgressBar:
     return tqdm(total=total, unit=unit, disable=None, dynamic_ncols=True, leave=False)
 
 
-def with_progress(items: Iterable[Item], description: str, unit: str) -> Iterable[Item]:
-    """Return the items, whose iteration moves a bar."""
-    return tqdm(items, desc=description, unit=unit, disable=None, dynamic_ncols=True, leave=False)
+def with_progress(items: Iterable[Item], description: str, unit: str, total: int | None = None) -> Iterable[Item]:
+    """Return the items, whose iteration moves a bar; their number, where it is not seen from the items."""
+    return tqdm(items, total=total, desc=description, unit=unit, disable=None, dynamic_ncols=True, leave=False)
+
+
+def write_line(line: str) -> None:
+    """Print a line, above the bars where there are any."""
+    tqdm.write(line)

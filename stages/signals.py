@@ -49,16 +49,21 @@ class Interrupted(BaseException):  # it is no error, and no `except Exception` m
 
 
 class Signals:
-    """Turns both signals into `Interrupted`, at once or at the end of a critical section."""
+    """Turns the first of both signals into `Interrupted`, at once or at the end of a critical section.
+
+    Later ones are ignored: Ctrl-C reaches every process of a terminal, and whoever started this one sends SIGTERM too.
+    """
 
     def __init__(self) -> None:
         """Nothing has arrived, and nothing is deferred."""
         self._arrived: int | None = None
+        self._raised = False
         self._deferring = 0
 
     @contextmanager
     def handled(self) -> Iterator[None]:
         """Handle both signals from here to the end of the block."""
+        self._arrived, self._raised = None, False
         before = {number: signal.signal(number, self._arrive) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
@@ -81,10 +86,11 @@ class Signals:
         self._raise()
 
     def _arrive(self, number: int, frame: FrameType | None) -> None:
-        self._arrived = number
-        self._raise()
+        if self._arrived is None:
+            self._arrived = number
+            self._raise()
 
     def _raise(self) -> None:
-        if self._arrived is not None and not self._deferring:
-            number, self._arrived = self._arrived, None
-            raise Interrupted(number)
+        if self._arrived is not None and not self._deferring and not self._raised:
+            self._raised = True
+            raise Interrupted(self._arrived)

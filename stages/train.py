@@ -1,103 +1,197 @@
-"""Train every replicate of one arm from the prepared images.
+"""Train every replicate of one arm from the prepared images, as many at a time as there are cores for.
 
-Writes models/ARM/seed-N.safetensors, metrics/ARM.json, and the curves of the metrics and of the rates,
-metrics/ARM_curves.csv and metrics/ARM_rates.csv. A training that is interrupted, by Ctrl-C or by a kill, goes on when
-it is started again; until it is finished its state lies in .resume/.
+Writes models/ARM/seed-N.safetensors, with the logits of training and validation images beside it, metrics/ARM.json,
+and the curves of the metrics and of the rates, metrics/ARM_curves.csv and metrics/ARM_rates.csv.
+
+A training that is interrupted, by Ctrl-C or by a kill, goes on when it is started again; until it is finished its state
+lies in .resume/. Finished replicates are kept in .replicates/ under all that decides them, and are not trained again.
+Workers that the last replicates leave idle begin those of the other arm, whose own stage goes on from there.
 """
 
 import argparse
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from stages.aggregate import summarize_replicates
-from stages.data.batches import open_samples
+from stages.data.batches import batch_sizes
 from stages.data.store import Prepared, open_prepared, verified_checksums
 from stages.errors import UserError, run_cli
 from stages.files import METRICS, atomic_directory, write_csv, write_json
-from stages.models.checkpoint import CHECKPOINTS, Description, checkpoint_name, save_checkpoint
-from stages.models.compute import report_out_of_memory, set_up_compute
+from stages.models.checkpoint import CHECKPOINTS, checkpoint_name
+from stages.models.compute import Compute, set_up_compute
 from stages.models.network import Network, build_network, check_image_size
-from stages.params import ARMS, Arm, LearningRates, Model, Params, load_params
-from stages.progress import progress_bar
+from stages.models.predictions import predictions_path
+from stages.params import ARMS, Arm, LearningRates, Params, load_params
+from stages.progress import write_line
 from stages.rates.policies import Plan, describe, final_learning_rates, key_of_rate, plan_rates
 from stages.rates.schedules import lr_multipliers, rate_curves
 from stages.signals import Signals
 from stages.training.divergence import Divergence
-from stages.training.replicate_progress import ReplicateProgress
-from stages.training.resume import ResumeState, clear_resume_states, fingerprint, resume_path
-from stages.training.state import TrainingState
-from stages.training.trainer import ReplicateResult, Trainer, count_steps
+from stages.training.fingerprint import fingerprint
+from stages.training.memory import estimate_memory
+from stages.training.replicate import ReplicateJob
+from stages.training.replicate_progress import ReplicateBars
+from stages.training.replicate_store import ReplicateStore
+from stages.training.resume import ResumeState, clear_resume_states, resume_path
+from stages.training.trainer import ReplicateResult
+from stages.training.workers import SharedRows, count_workers, train_replicates, workers_message
 
 
 def main() -> None:
     """Train the arm that the command names."""
     parser = argparse.ArgumentParser(prog="python -m stages.train", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("arm", choices=ARMS, help="whose rates to train with")
     arm: Arm = parser.parse_args().arm
     params, signals = load_params(), Signals()
-    with signals.handled(), report_out_of_memory(params.train):
-        train(arm, params, signals)
+    with signals.handled():
+        train(arm, open_experiment(params), signals)
 
 
-def train(arm: Arm, params: Params, signals: Signals) -> None:
-    """Train every replicate of an arm, or what an interrupted run has left of them."""
+@dataclass(frozen=True)
+class Experiment:
+    """What the replicates of both arms share.
+
+    Attributes:
+        params: of the experiment.
+        prepared: the images.
+        checksums: of the prepared data.
+        network: with first weights; of another seed only the head differs, or without pretrained weights all of them.
+        compute: device and precision.
+    """
+
+    params: Params
+    prepared: Prepared
+    checksums: dict[str, str]
+    network: Network
+    compute: Compute
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of one epoch."""
+        return len(batch_sizes(len(self.prepared.rows("train")), self.params.train.batch_size))
+
+    def plan(self, arm: Arm) -> Plan:
+        """Return an arm's rates, layer group by layer group."""
+        return plan_rates(arm, self.params.lr, list(self.network.groups), self.params.train.epochs)
+
+    def jobs(self, arm: Arm, folder: Path | None) -> list[ReplicateJob]:
+        """Return the replicates of an arm, whose checkpoints go into a folder."""
+        plan = self.plan(arm)
+        return [self._job(arm, plan, seed, folder) for seed in self.params.train.seeds]
+
+    def _job(self, arm: Arm, plan: Plan, seed: int, folder: Path | None) -> ReplicateJob:
+        digest = fingerprint(self.params, plan, seed, self.network.module, self.checksums, self.compute)
+        return ReplicateJob(
+            f"{arm}, seed {seed}",
+            digest,
+            seed,
+            plan,
+            self.params,
+            self.checksums,
+            state=resume_path(f"{arm}-seed-{seed}", digest),
+            checkpoint=folder / checkpoint_name(seed) if folder else None,
+        )
+
+
+def open_experiment(params: Params) -> Experiment:
+    """Open the prepared images, and build the network that they are to train."""
     compute = set_up_compute(params.train)
     checksums = verified_checksums()
     prepared = open_prepared()
-    samples = open_samples(prepared, ("train", "val"), compute.device)
+    network = build_network(params.model, len(prepared.classes), seed=0)
+    check_image_size(network, params.model, prepared.image_size, prepared.channels)
+    return Experiment(params, prepared, checksums, network, compute)
 
-    seeds, epochs = params.train.seeds, params.train.epochs
-    steps_per_epoch = count_steps(params.train, samples["train"])
-    multipliers = lr_multipliers(params.schedule, epochs, steps_per_epoch)
-    results: dict[int, ReplicateResult] = {}
-    with (
-        atomic_directory(CHECKPOINTS / arm) as folder,
-        progress_bar(len(seeds) * len(multipliers), unit=" steps") as bar,
-    ):
-        for seed in seeds:
-            label = f"{arm}, seed {seed}"
-            network = build_network(params.model, len(prepared.classes), seed)
-            check_image_size(network, params.model, prepared.image_size, prepared.channels)
-            plan = plan_rates(arm, params.lr, list(network.groups), epochs)
-            path = resume_path(f"{arm}-seed-{seed}", fingerprint(params, plan, seed, network.module, checksums))
-            resume_state = ResumeState(path, params.resume.save_every_minutes)
-            progress = ReplicateProgress(label, epochs, bar)
-            trainer = Trainer(
-                network, plan, seed, params, multipliers, samples, compute, resume_state, signals, progress
-            )
-            if trainer.state.is_resumed:
-                bar.write(f"{label}: {resume_message(trainer.state, epochs)}")
-            result = results[seed] = trainer.fit()
-            if result.diverged:
-                message = f"{label}: {divergence_message(arm, params.lr, plan, result.diverged)}"
-                if params.train.on_divergence == "stop":
-                    resume_state.delete()  # there is nothing to go on with
-                    raise UserError(f"lr: {message}; or set train.on_divergence to record, and go on without this seed")
-                bar.write(message)
-                continue
-            save_checkpoint(folder / checkpoint_name(seed), network, describe_network(network, params.model, prepared))
-            last = result.epochs[-1]
-            bar.write(f"{label}: training {last.train.accuracy:.1%}, validation {last.val.accuracy:.1%}")
 
+def train(arm: Arm, experiment: Experiment, signals: Signals) -> None:
+    """Train an arm, or what an interrupted run has left of it, and write what it came to."""
+    params, plan = experiment.params, experiment.plan(arm)
+    with atomic_directory(CHECKPOINTS / arm) as folder:
+        results = train_arm(arm, experiment, folder, signals)
+
+    epochs, steps = params.train.epochs, experiment.steps_per_epoch
     rates = final_learning_rates(plan, epochs)
+    curves = pd.DataFrame(rate_curves(plan, lr_multipliers(params.schedule, epochs, steps), steps))
     write_json(METRICS / f"{arm}.json", arm_metrics(results), exact={"learning_rates": rates})
     write_csv(METRICS / f"{arm}_curves.csv", learning_curves(results))
-    write_csv(
-        METRICS / f"{arm}_rates.csv", pd.DataFrame(rate_curves(plan, multipliers, steps_per_epoch)), number="%.6g"
-    )
+    write_csv(METRICS / f"{arm}_rates.csv", curves, number="%.6g")
     never_unfrozen = [group for group, entry in plan.items() if entry.rate and not rates[group]]
     if never_unfrozen:
         print(f"{arm}: {epochs} epochs are too few to unfreeze {', '.join(never_unfrozen)}, which stayed frozen")
     clear_resume_states(arm)
 
 
-def resume_message(state: TrainingState, epochs: int) -> str:
-    """Return from where a replicate goes on that an earlier run has begun, for people."""
-    if state.epoch > epochs or state.diverged:
-        return "was trained before"
-    return f"goes on in epoch {state.epoch}, after {state.running.steps} steps"
+def train_arm(arm: Arm, experiment: Experiment, folder: Path, signals: Signals) -> dict[int, ReplicateResult]:
+    """Return what every replicate of an arm came to, by seed, with the checkpoints and logits in a folder.
+
+    Raises:
+        UserError: one diverged, and params.yaml says to stop.
+    """
+    params, jobs = experiment.params, experiment.jobs(arm, folder)
+    store = ReplicateStore(params.replicate_store.max_gib)
+    results: dict[int, ReplicateResult] = {}
+    for job, result in finished_replicates(arm, jobs, experiment, store, folder, signals):
+        if result.diverged:
+            message = f"{job.label}: {divergence_message(arm, params.lr, job.plan, result.diverged)}"
+            if params.train.on_divergence == "stop":
+                ResumeState(job.state).delete()  # there is nothing to go on with
+                raise UserError(f"lr: {message}; or set train.on_divergence to record, and go on without this seed")
+            write_line(message)
+        else:
+            last = result.epochs[-1]
+            write_line(f"{job.label}: training {last.train.accuracy:.1%}, validation {last.val.accuracy:.1%}")
+        results[job.seed] = result
+    return {job.seed: results[job.seed] for job in jobs}
+
+
+def finished_replicates(
+    arm: Arm, jobs: list[ReplicateJob], experiment: Experiment, store: ReplicateStore, folder: Path, signals: Signals
+) -> Iterator[tuple[ReplicateJob, ReplicateResult]]:
+    """Yield the replicates that are kept, and then the others as they are trained, which are kept from then on."""
+    left = []
+    for job in jobs:
+        result = store.take(job.fingerprint, into=folder)
+        if result:
+            write_line(f"{job.label}: was trained before")
+            yield job, result
+        else:
+            left.append(job)
+    if not left:
+        return
+
+    params, prepared = experiment.params, experiment.prepared
+    ahead = jobs_of_the_other_arm(arm, jobs, experiment, store)
+    memory = estimate_memory(experiment.network, params, prepared.image_size, prepared.channels, experiment.compute)
+    workers = count_workers(params.train, len(left) + len(ahead), memory, experiment.compute.device)
+    write_line(f"{arm}: {len(left)} to train, by {workers_message(workers, params.train.threads, memory)}")
+    shared = SharedRows(len(left) + len(ahead))
+    labels = [job.label for job in (*left, *ahead)]
+    bars = ReplicateBars(labels, len(left), params.train.epochs, experiment.steps_per_epoch, shared.rows, workers)
+    try:
+        for job, result in train_replicates([*left, *ahead], len(left), workers, signals, shared, bars.show):
+            files = [] if result.diverged or not job.checkpoint else [job.checkpoint, predictions_path(job.checkpoint)]
+            store.put(job.fingerprint, job.label, result, files)
+            yield job, result
+    finally:
+        bars.close()
+
+
+def jobs_of_the_other_arm(
+    arm: Arm, jobs: list[ReplicateJob], experiment: Experiment, store: ReplicateStore
+) -> list[ReplicateJob]:
+    """Return the replicates of the other arm that are still to be trained, for workers that would stand idle."""
+    (other,) = (name for name in ARMS if name != arm)
+    try:
+        theirs = experiment.jobs(other, folder=None)
+    except UserError:  # which its own stage tells
+        return []
+    known = {job.fingerprint for job in jobs}
+    return [job for job in theirs if job.fingerprint not in known and job.fingerprint not in store]
 
 
 def divergence_message(arm: Arm, rates: LearningRates, plan: Plan, found: Divergence) -> str:
@@ -116,20 +210,6 @@ def arm_metrics(results: dict[int, ReplicateResult]) -> dict[str, Any]:
     finished = {seed: final_metrics(result) for seed, result in results.items() if not result.diverged}
     diverged = {str(seed): asdict(result.diverged) for seed, result in results.items() if result.diverged}
     return {**(summarize_replicates(finished) if finished else {}), **({"diverged": diverged} if diverged else {})}
-
-
-def describe_network(network: Network, model: Model, prepared: Prepared) -> Description:
-    """Return all that a checkpoint needs to predict without params.yaml and without the data."""
-    return Description(
-        library=model.library,
-        name=model.name,
-        classes=tuple(prepared.classes),
-        image_size=prepared.image_size,
-        channels=prepared.channels,
-        mean=network.preprocessing.mean,
-        std=network.preprocessing.std,
-        layer_groups=network.groups,
-    )
 
 
 def final_metrics(result: ReplicateResult) -> dict[str, float]:

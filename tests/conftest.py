@@ -46,6 +46,8 @@ TINY = {
     "train.batch_size": 16,
     "train.seeds": [1, 2],
     "train.threads": 1,
+    "train.workers": 1,  # in the stage's own process
+    "replicate_store.max_gib": 0,  # what is trained is trained
     "lr.uniform": 0.01,
     "lr.backbone": 0.0001,
     "lr.head": 0.01,

@@ -11,9 +11,17 @@ import sys
 import elpv_dataset
 import pandas as pd
 import pytest
+import torch
 from dvc.utils.hydra import apply_overrides
 from safetensors import safe_open
 
+from stages.data.batches import open_samples
+from stages.data.store import open_prepared
+from stages.models.checkpoint import load_checkpoint
+from stages.models.compute import set_up_compute
+from stages.models.inference import predict_logits
+from stages.models.predictions import load_predictions
+from stages.params import load_params
 from tests.conftest import TINY, TINY_GROUPS, one_line_of, set_params, stages_run
 
 ELPV = f"{elpv_dataset.__path__[0]}/data"
@@ -43,7 +51,9 @@ def test_the_flow_writes_what_it_promises(reproduced):
     assert {path.name for path in (reproduced.folder / "metrics").iterdir()} == METRICS_FILES
     for arm in ARMS:
         checkpoints = {path.name for path in (reproduced.folder / "models" / arm).iterdir()}
-        assert checkpoints == {"seed-1.safetensors", "seed-2.safetensors"}
+        assert checkpoints == {
+            f"seed-{seed}{end}" for seed in (1, 2) for end in (".safetensors", ".logits.safetensors")
+        }
     tracked = reproduced.run("git", "ls-files").stdout.splitlines()
     assert {f"metrics/{name}" for name in METRICS_FILES} <= set(tracked)
     assert not [name for name in tracked if name.endswith((".safetensors", ".npy", ".html"))]
@@ -88,6 +98,19 @@ def test_what_training_measured_after_its_last_epoch_is_what_the_checkpoint_give
         assert set(goal) == {"met", "replicates_meeting", "val_accuracy", "train_accuracy"}
         assert goal["val_accuracy"]["value"] == training["mean"]["val_accuracy"]
         assert list(training["learning_rates"]) == TINY_GROUPS
+
+
+def test_what_training_wrote_of_its_images_is_to_the_last_bit_what_the_checkpoint_says_of_them(reproduced):
+    compute = set_up_compute(load_params(reproduced.folder / "params.yaml").train)
+    prepared = open_prepared(reproduced.folder / "data/prepared")
+    samples = open_samples(prepared, ("train", "val"), compute.device)
+    checksums = reproduced.read_json("data/prepared/checksums.json")
+    for path in sorted(reproduced.folder.glob("models/*/seed-?.safetensors")):
+        network = load_checkpoint(path).network
+        written = load_predictions(path, checksums)
+        assert set(written) == {"train", "val"}
+        for split, logits in written.items():
+            assert torch.equal(predict_logits(network, samples[split], compute), logits)
 
 
 def test_the_overfitting_gap_in_evaluation_mode_is_training_minus_validation_accuracy(reproduced):

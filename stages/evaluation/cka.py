@@ -1,7 +1,7 @@
 """How much the features of each layer group changed: linear centered kernel alignment (CKA)."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -10,10 +10,10 @@ from stages.evaluation.activations import capture_activations
 from stages.models.compute import Compute
 from stages.models.network import Network
 
-Sums = dict[str, Tensor]
+Grams = dict[str, Tensor]
 
 
-def linear_cka(before: Network, after: Network, batches: Iterable[Tensor], compute: Compute) -> dict[str, float]:
+def linear_cka(before: Sequence[Grams], after: Sequence[Grams]) -> dict[str, float]:
     """Return the similarity of every layer group's features of images in two states of one network.
 
     Linear CKA (Kornblith et al. 2019, arXiv:1905.00414) with the unbiased estimator of HSIC, summed over batches so
@@ -21,28 +21,31 @@ def linear_cka(before: Network, after: Network, batches: Iterable[Tensor], compu
     up to rotation and scale, 0 unrelated.
 
     Args:
-        before: with its first weights.
-        after: trained; the same layer groups.
+        before: of each batch what `grams_of` gives of the network with its first weights.
+        after: the same of the trained one.
+    """
+    return {
+        group: cka_of(sum((hsic_terms(b[group], a[group]) for b, a in zip(before, after, strict=True)), torch.zeros(3)))
+        for group in before[0]
+    }
+
+
+def grams_of(network: Network, batches: Iterable[Tensor], compute: Compute) -> list[Grams]:
+    """Return the Gram matrix (samples, samples) of every layer group's features, batch by batch, on the CPU.
+
+    Args:
+        network: in any mode.
         batches: uint8 pixels, four images or more in each.
         compute: device and precision.
     """
-    sums: Sums = {group: torch.zeros(3, dtype=torch.float64) for group in before.groups}
-    for network in (before, after):
-        network.module.to(compute.device).eval()
-    with (
-        torch.inference_mode(),
-        compute.autocast(),
-        capture_activations(before.module, before.groups) as first,
-        capture_activations(after.module, after.groups) as second,
-    ):
+    network.module.to(compute.device).eval()
+    grams = []
+    with torch.inference_mode(), compute.autocast(), capture_activations(network.module, network.groups) as features:
         for pixels in batches:
-            first.clear()
-            second.clear()
-            before.logits(pixels)
-            after.logits(pixels)
-            for group in sums:
-                sums[group] += hsic_terms(gram(first[group]), gram(second[group])).cpu()
-    return {group: cka_of(terms) for group, terms in sums.items()}
+            features.clear()
+            network.logits(pixels)
+            grams.append({group: gram(features[group]).cpu() for group in network.groups})
+    return grams
 
 
 def cka_of(terms: Tensor) -> float:

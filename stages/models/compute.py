@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import joblib
 import torch
 
 from stages.errors import UserError
@@ -57,6 +58,11 @@ def set_up_compute(train: Train) -> Compute:
     return Compute(device, PRECISIONS[precision])
 
 
+def worker_limit(train: Train) -> int:
+    """Return how many workers, each with the threads of params.yaml, there are cores for in this process."""
+    return max(1, joblib.cpu_count() // train.threads) if train.workers == "auto" else train.workers
+
+
 @contextmanager
 def report_out_of_memory(train: Train) -> Iterator[None]:
     """Report that a GPU's memory is too small, with what to set.
@@ -85,8 +91,9 @@ def keep_freed_memory() -> None:
     It would hand every large block back to the system at once and have it zeroed anew at the next step, which costs
     a third of the speed on the CPU (mallopt(3); benchmarks/README.md has the measurements).
     """
-    mmap_threshold, trim_threshold = -3, -1
+    mmap_threshold, trim_threshold, arena_max = -3, -1, -8
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt:
         _ = mallopt(mmap_threshold, 1 << 30) or mallopt(mmap_threshold, 1 << 25)  # older glibc takes no more
         mallopt(trim_threshold, (1 << 31) - 1)
+        mallopt(arena_max, 1)  # the arenas of further threads keep no block of more than 64 MB

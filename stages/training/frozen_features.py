@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from stages.data.augmentation import changes_images
 from stages.data.batches import Samples
 from stages.models.compute import Compute
-from stages.models.inference import BATCH_SIZE
+from stages.models.inference import batch_size_on
 from stages.models.network import Network
 from stages.params import Split, Train
 from stages.rates.freezing import train_mode
@@ -78,7 +78,7 @@ def _end_of(module: nn.Module, head: str) -> nn.Module:
 
 def _is_enough(network: Network, end: Head, samples: Samples, train: Train, compute: Compute) -> bool:
     """Whether features are the same in training as in evaluation, and the head makes the network's logits of them."""
-    pixels, _ = next(samples.batches(BATCH_SIZE))
+    pixels, _ = next(samples.batches(batch_size_on(compute.device)))
     train_mode(network.module, train)
     in_training, _ = _features(network, end, pixels, compute)
     network.module.eval()
@@ -89,7 +89,9 @@ def _is_enough(network: Network, end: Head, samples: Samples, train: Train, comp
 
 
 def _with_features(network: Network, end: Head, samples: Samples, compute: Compute) -> Samples:
-    features = [_features(network, end, pixels, compute)[0] for pixels, _ in samples.batches(BATCH_SIZE)]
+    features = [
+        _features(network, end, pixels, compute)[0] for pixels, _ in samples.batches(batch_size_on(compute.device))
+    ]
     return Samples(torch.cat(features), torch.arange(len(samples), device=samples.rows.device), samples.labels)
 
 

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn, optim
 
-from stages.data.batches import Samples
 from stages.models.compute import Compute
-from stages.models.inference import predict_logits
 from stages.models.network import Classifier
 from stages.params import Params
 from stages.rates.freezing import train_mode
@@ -31,12 +29,14 @@ class RunningMetrics:
     Attributes:
         correct: int64 (), on the device; reading it waits for the device.
         loss_sum: float64 (), likewise.
+        diverged_at: int64 (), likewise; the first step whose loss was not finite, 0 where there is none.
         samples: so far.
         steps: so far.
     """
 
     correct: Tensor
     loss_sum: Tensor
+    diverged_at: Tensor
     samples: int = 0
     steps: int = 0
 
@@ -44,7 +44,9 @@ class RunningMetrics:
     def zeros(cls, device: torch.device) -> "RunningMetrics":
         """Return the metrics of an epoch that has not begun."""
         return cls(
-            torch.zeros((), dtype=torch.int64, device=device), torch.zeros((), dtype=torch.float64, device=device)
+            correct=torch.zeros((), dtype=torch.int64, device=device),
+            loss_sum=torch.zeros((), dtype=torch.float64, device=device),
+            diverged_at=torch.zeros((), dtype=torch.int64, device=device),
         )
 
     def update(self, logits: Tensor, loss: Tensor, labels: Tensor) -> None:
@@ -53,10 +55,24 @@ class RunningMetrics:
         self.loss_sum += loss * len(labels)
         self.samples += len(labels)
         self.steps += 1
+        self.diverged_at = torch.where((self.diverged_at == 0) & ~loss.isfinite(), self.steps, self.diverged_at)
+
+    def check_finite(self) -> None:
+        """Wait for the device.
+
+        Raises:
+            DivergedError: the loss of a step was not finite.
+        """
+        if step := int(self.diverged_at.item()):
+            raise DivergedError(step)
 
     def compute(self) -> EpochMetrics:
         """Return the metrics so far."""
         return EpochMetrics(self.correct.item() / self.samples, self.loss_sum.item() / self.samples)
+
+
+# Steps from one look at the loss to the next. Each look waits for the device, which costs a CPU nothing.
+CHECK_EVERY = {"cpu": 1, "cuda": 10}
 
 
 def train_epoch(
@@ -102,22 +118,26 @@ def train_epoch(
                 compute,
                 grad_accum_steps=params.train.grad_accum_steps,
                 clip_grad_norm=params.optimizer.clip_grad_norm,
+                diverged=running.diverged_at > 0,
             )
             running.update(logits, loss, labels)
+        if running.steps % CHECK_EVERY[compute.device.type] == 0:
+            running.check_finite()
         yield running
+    running.check_finite()
 
 
 class DivergedError(Exception):
     """A loss is not finite.
 
     Attributes:
-        in_a_step: whether it was that of a batch and not that of a measurement.
+        step: of the epoch, the first is 1; 0 where it is that of a measurement.
     """
 
-    def __init__(self, in_a_step: bool) -> None:
+    def __init__(self, step: int = 0) -> None:
         """Keep where it was."""
-        super().__init__(in_a_step)
-        self.in_a_step = in_a_step
+        super().__init__(step)
+        self.step = step
 
 
 def most_likely(labels: Tensor) -> Tensor:
@@ -133,8 +153,11 @@ def train_step(
     compute: Compute,
     grad_accum_steps: int = 1,
     clip_grad_norm: float | None = None,
+    diverged: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Take one step.
+    """Take one step, unless the loss is not finite: then nothing changes but BatchNorm's statistics.
+
+    The device itself sees to that, so that nothing waits for it.
 
     Args:
         classifier: what learns, in training mode.
@@ -144,12 +167,10 @@ def train_step(
         compute: device and precision.
         grad_accum_steps: cuts the batch into so many pieces, whose gradients add up to the batch's.
         clip_grad_norm: the largest L2 norm of the whole gradient; None leaves it as it is.
+        diverged: bool (), whether an earlier loss was not finite; then nothing changes either.
 
     Returns:
         The logits (batch, classes), and the mean loss () from which the step was taken.
-
-    Raises:
-        DivergedError: the loss is not finite; nothing has been changed but BatchNorm's statistics.
     """
     optimizer.zero_grad()
     pieces = min(grad_accum_steps, len(inputs) // 2)  # BatchNorm wants two images in each
@@ -161,19 +182,18 @@ def train_step(
         loss.backward()  # type: ignore[no-untyped-call]
         all_logits.append(logits.detach())
         loss_sum += loss.detach()
-    if not loss_sum.isfinite():
-        raise DivergedError(in_a_step=True)
     if clip_grad_norm is not None:
         parameters = (parameter for entry in optimizer.param_groups for parameter in entry["params"])
         nn.utils.clip_grad_norm_(parameters, clip_grad_norm)
+    stands_still = ~loss_sum.isfinite() if diverged is None else diverged | ~loss_sum.isfinite()
+    optimizer.found_inf = stands_still.float()  # type: ignore[attr-defined]  # fused kernels skip the step where it is 1
     optimizer.step()
     return torch.cat(all_logits), loss_sum
 
 
-def measure(classifier: Classifier, samples: Samples, compute: Compute) -> EpochMetrics:
-    """Return the metrics of samples in evaluation mode."""
-    logits = predict_logits(classifier, samples, compute)
+def metrics_of(logits: Tensor, labels: Tensor) -> EpochMetrics:
+    """Return the metrics of logits (samples, classes) for labels (samples,)."""
     return EpochMetrics(
-        accuracy=(logits.argmax(1) == samples.labels).double().mean().item(),
-        loss=nn.functional.cross_entropy(logits, samples.labels).item(),
+        accuracy=(logits.argmax(1) == labels).double().mean().item(),
+        loss=nn.functional.cross_entropy(logits.double(), labels).item(),
     )

@@ -1,44 +1,110 @@
-"""What people see of a training."""
+"""What people see of a training: how far each replicate is, in numbers that processes share, and the bars of it."""
 
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
 
-from tqdm import tqdm
+import numpy as np
+import numpy.typing as npt
 
+from stages.progress import ProgressBar, progress_bar, write_line
 from stages.training.loop import RunningMetrics
 
 METRICS_EVERY = 10  # steps; each look at the metrics waits for the device once more
-Bar: TypeAlias = "tqdm[Any]"
+RESUMED_AT, STEPS, ACCURACY, LOSS, RUNNING = range(5)  # columns, each replicate has a row
+COLUMNS = 5
+
+Rows = npt.NDArray[np.float64]
 
 
-@dataclass
 class ReplicateProgress:
-    """Moves a bar, which may be that of several replicates, by the steps of one.
+    """Keeps the row of one replicate."""
 
-    Attributes:
-        label: of the replicate, for people.
-        epochs: of the training.
-        bar: shows nothing where none is given.
-    """
-
-    label: str = ""
-    epochs: int = 0
-    bar: Bar = field(default_factory=lambda: tqdm(disable=True))
-
-    def resume(self, steps: int) -> None:
-        """Jump over the steps that an earlier run has taken."""
-        self.bar.update(steps)
-
-    def step(self, epoch: int, running: RunningMetrics) -> None:
-        """Move by one step.
+    def __init__(self, row: Rows | None = None, changed: Callable[[], None] = lambda: None) -> None:
+        """Begin.
 
         Args:
-            epoch: in which it was taken; the first is 1.
-            running: metrics of that epoch so far.
+            row: (COLUMNS,), which may be in memory that processes share.
+            changed: is called after every change.
         """
-        if not self.bar.disable:
-            self.bar.set_description(f"{self.label}, epoch {epoch} of {self.epochs}", refresh=False)
-            if running.steps % METRICS_EVERY == 1:
-                metrics = running.compute()
-                self.bar.set_postfix(loss=f"{metrics.loss:.3f}", accuracy=f"{metrics.accuracy:.1%}", refresh=False)
-        self.bar.update()
+        self._row, self._changed = np.zeros(COLUMNS) if row is None else row, changed
+
+    def begin(self, steps: int) -> None:
+        """Say that the replicate is trained from now on, after so many steps that an earlier run has taken."""
+        self._row[:] = steps, steps, 0, 0, 1
+        self._changed()
+
+    def step(self, running: RunningMetrics) -> None:
+        """Count one step, after which the metrics of its epoch are these."""
+        self._row[STEPS] += 1
+        if running.steps % METRICS_EVERY == 1:
+            metrics = running.compute()
+            self._row[[ACCURACY, LOSS]] = metrics.accuracy, metrics.loss
+        self._changed()
+
+    def end(self) -> None:
+        """Say that the replicate is no longer trained."""
+        self._row[RUNNING] = 0
+        self._changed()
+
+
+class ReplicateBars:
+    """One bar for all replicates of a stage, and one for each that is trained side by side with others."""
+
+    def __init__(
+        self, labels: Sequence[str], wanted: int, epochs: int, steps_per_epoch: int, rows: Rows, workers: int
+    ) -> None:
+        """Draw them, on a terminal.
+
+        Args:
+            labels: of the replicates, for people.
+            wanted: how many of them, from the first on, are waited for.
+            epochs: of each.
+            steps_per_epoch: of each.
+            rows: (replicates, COLUMNS).
+            workers: how many are trained at a time; one has no bar of its own.
+        """
+        self._labels, self._wanted, self._epochs, self._steps = labels, wanted, epochs, steps_per_epoch
+        self._rows, self._told = rows, set[int]()
+        self._whole = progress_bar(wanted * epochs * steps_per_epoch, unit=" steps")
+        self._each = [self._bar() for _ in range(workers if workers > 1 else 0)]
+
+    def _bar(self) -> ProgressBar:
+        bar = progress_bar(self._epochs * self._steps, unit=" steps")
+        bar.bar_format = "{desc} |{bar}| {percentage:3.0f} %{postfix}"
+        return bar
+
+    def show(self) -> None:
+        """Move every bar to where its replicate is now, and say of each that it goes on where an earlier run ended."""
+        for number in np.flatnonzero(self._rows[:, RESUMED_AT]).tolist():
+            if number not in self._told:
+                self._told.add(number)
+                write_line(f"{self._labels[number]}: {self._resume_message(int(self._rows[number, RESUMED_AT]))}")
+        if self._whole.disable:
+            return
+        running = [number for number in range(len(self._labels)) if self._rows[number, RUNNING]]
+        if running and not self._each:
+            self._whole.set_description(self._description(running[0]), refresh=False)
+            self._whole.set_postfix_str(self._metrics(running[0]), refresh=False)
+        self._whole.update(int(self._rows[: self._wanted, STEPS].sum()) - self._whole.n)
+        for bar, shown in zip_longest(self._each, running[: len(self._each)]):
+            bar.n = 0 if shown is None else int(self._rows[shown, STEPS])
+            bar.set_description_str("" if shown is None else self._description(shown), refresh=False)
+            bar.set_postfix_str("" if shown is None else self._metrics(shown), refresh=False)
+            bar.refresh()
+
+    def close(self) -> None:
+        """Take the bars away."""
+        for bar in (*self._each, self._whole):
+            bar.close()
+
+    def _description(self, number: int) -> str:
+        epoch = min(int(self._rows[number, STEPS]) // self._steps + 1, self._epochs)
+        return f"{self._labels[number]}, epoch {epoch} of {self._epochs}"
+
+    def _resume_message(self, steps: int) -> str:
+        if steps >= self._epochs * self._steps:
+            return "was trained before"
+        return f"goes on in epoch {steps // self._steps + 1}, after {steps % self._steps} steps"
+
+    def _metrics(self, number: int) -> str:
+        return f"loss={self._rows[number, LOSS]:.3f}, accuracy={self._rows[number, ACCURACY]:.1%}"

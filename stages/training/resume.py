@@ -1,61 +1,25 @@
 """The state of a replicate that is not finished, on the disk, so that a killed training goes on where it was.
 
-A state counts for one replicate, and for the parameters, data, code, versions and processor that it was made with.
+A state counts for one replicate, and for all that decides it (`fingerprint`).
 """
 
 import contextlib
 import io
-import json
 import math
 import pickle
-import platform
-import sys
 import time
-from collections.abc import Mapping
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from stages.files import remove_leftovers, write_bytes
-from stages.hashing import hash_bytes, hash_file, hash_tensors
-from stages.params import Params
-from stages.rates.policies import Plan
+from stages.hashing import hash_bytes
 
 RESUME_DIR = Path(".resume")
-PACKAGES = ("torch", "torchvision", "timm", "numpy")
 MIN_SAVE_INTERVAL = 2.0  # seconds; epochs that are shorter are not worth a file each
-MAGIC = b"resume state 2\n"  # what a file begins with; then comes the digest of the rest, as hexadecimal text
+MAGIC = b"resume state 3\n"  # what a file begins with; then comes the digest of the rest, as hexadecimal text
 HEADER_SIZE = len(MAGIC) + 64
-
-
-def fingerprint(params: Params, plan: Plan, seed: int, network: nn.Module, checksums: Mapping[str, str]) -> str:
-    """Return a digest of everything that decides what a replicate comes to.
-
-    Args:
-        params: of which the sections model, optimizer, schedule and train count.
-        plan: layer group -> rate and first epoch.
-        seed: of the replicate.
-        network: with its first weights, whatever they come from.
-        checksums: of the prepared data.
-    """
-    inputs = {
-        "params": {
-            **params.model_dump(include={"model", "optimizer", "schedule"}),
-            "train": params.train.model_dump(exclude={"seeds", "on_divergence"}),  # they decide no replicate
-        },
-        "plan": {group: [entry.rate, entry.first_epoch] for group, entry in plan.items()},
-        "seed": seed,
-        "weights": hash_tensors(network.state_dict()),
-        "data": dict(checksums),
-        "code": _code(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "processor": [platform.machine(), torch.backends.cpu.get_cpu_capability(), _gpu()],
-    }
-    return hash_bytes(json.dumps(inputs, sort_keys=True).encode())
 
 
 def resume_path(replicate: str, fingerprint: str) -> Path:
@@ -134,18 +98,3 @@ class ResumeState:
     def should_save_after_epoch(self) -> bool:
         """Whether an epoch has been long enough to be worth a file."""
         return time.monotonic() - self._saved_at >= min(self._interval, MIN_SAVE_INTERVAL)
-
-
-@cache
-def _code() -> dict[str, str]:
-    """Return the digest of every module of ours, as it was when it was first asked for: files may change under us."""
-    specifications = [getattr(module, "__spec__", None) for module in list(sys.modules.values())]
-    return {
-        found.name: hash_file(Path(found.origin))
-        for found in specifications
-        if found and found.name.startswith("stages.") and found.origin
-    }
-
-
-def _gpu() -> str:
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "none"

@@ -56,7 +56,7 @@ class TrainingState:
         running = self.running
         return {
             "epochs": [[*astuple(epoch.train), *astuple(epoch.val)] for epoch in self.epochs],
-            "running": [running.correct, running.loss_sum, running.samples, running.steps],
+            "running": list(vars(running).values()),
             "diverged": list(astuple(self.diverged)) if self.diverged else None,
         }
 

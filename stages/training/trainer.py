@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from stages.data.batches import Samples, batch_sizes
 from stages.errors import UserError
 from stages.models.compute import Compute
+from stages.models.inference import predict_logits
 from stages.models.network import Classifier, Network
 from stages.params import Params, Split, Train
 from stages.rates.freezing import freeze_all_but
@@ -17,7 +19,7 @@ from stages.rates.policies import Plan, phases, trainable_groups
 from stages.signals import Interrupted, Signals
 from stages.training.divergence import Divergence, fastest_growing_group, weight_norms
 from stages.training.frozen_features import head_on_features
-from stages.training.loop import DivergedError, EpochMetrics, RunningMetrics, measure, train_epoch
+from stages.training.loop import DivergedError, EpochMetrics, RunningMetrics, metrics_of, train_epoch
 from stages.training.replicate_progress import ReplicateProgress
 from stages.training.resume import ResumeState
 from stages.training.state import Epoch, TrainingState, generator_states, restore_generators
@@ -77,6 +79,7 @@ class Trainer:
         self.optimizer = build_optimizer(self.params.optimizer, self.param_groups, trainable_groups(self.plan, epoch=1))
         self.state = TrainingState([], RunningMetrics.zeros(self.compute.device))
         self.generators: dict[str, Any] | None = None
+        self.val_logits: Tensor | None = None  # those of the network after its last epoch
         saved = self.resume_state.load(self.compute.device)
         if saved is not None:
             try:
@@ -116,15 +119,16 @@ class Trainer:
             Interrupted: a signal has arrived; the state is on the disk.
         """
         state, epochs = self.state, self.params.train.epochs
-        self.progress.resume(len(state.epochs) * self.steps_per_epoch + state.running.steps)
+        is_over = state.epoch > epochs or state.diverged is not None
+        done = len(state.epochs) * self.steps_per_epoch + state.running.steps
+        self.progress.begin(len(self.lr_multipliers) if is_over else done)
         try:
-            if state.epoch <= epochs and not state.diverged:
+            if not is_over:
                 try:
                     self._train()
                 except DivergedError as found:
-                    step = state.running.steps + 1 if found.in_a_step else 0
                     state.diverged = Divergence(
-                        state.epoch, step, fastest_growing_group(self.network, self.initial_norms)
+                        state.epoch, found.step, fastest_growing_group(self.network, self.initial_norms)
                     )
                 self._save()
         except Interrupted:
@@ -154,14 +158,28 @@ class Trainer:
                 state.running,
                 critical_section=self.signals.deferred,
             ):
-                self.progress.step(epoch, running)
+                self.progress.step(running)
                 if self.resume_state.should_save_within_epoch:
                     self._save()
-            val = check_finite(measure(classifier, samples["val"], self.compute))
+            val_logits = predict_logits(classifier, samples["val"], self.compute)
+            val = check_finite(metrics_of(val_logits, samples["val"].labels))
+            self.val_logits = val_logits if classifier is self.network else None
             with self.signals.deferred():
                 state.end_epoch(val)
             if state.epoch <= train.epochs and self.resume_state.should_save_after_epoch:
                 self._save()
+
+    def predictions(self) -> dict[str, Tensor]:
+        """Return the trained network's logits (samples, classes) of every split that it was given.
+
+        Those that the last epoch was measured by are not made again.
+        """
+        return {
+            split: self.val_logits
+            if split == "val" and self.val_logits is not None
+            else predict_logits(self.network, samples, self.compute)
+            for split, samples in self.samples.items()
+        }
 
     def _begin_phase(self, epoch: int) -> tuple[Classifier, dict[Split, Samples]]:
         """Let the layer groups of an epoch learn; where it is the head alone, on features instead of images."""
@@ -186,5 +204,5 @@ def check_finite(metrics: EpochMetrics) -> EpochMetrics:
         DivergedError: it is not.
     """
     if not math.isfinite(metrics.loss):
-        raise DivergedError(in_a_step=False)
+        raise DivergedError
     return metrics

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.evaluation.activations import capture_activations
-from stages.evaluation.cka import cka_of, gram, hsic_terms, linear_cka
+from stages.evaluation.cka import cka_of, gram, grams_of, hsic_terms, linear_cka
 from stages.models.compute import set_up_compute
 from stages.models.network import empty_network
 from stages.params import load_params
@@ -77,9 +77,8 @@ def test_every_layer_group_has_an_output_on_which_a_network_agrees_with_itself(l
     network = empty_network(library, name, 2, seed=1, granularity=granularity)
     compute = set_up_compute(load_params(ROOT / "params.yaml").train.model_copy(update={"device": "cpu", "threads": 1}))
     pixels = torch.randint(0, 255, (6, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    similarities = linear_cka(
-        network, empty_network(library, name, 2, seed=1, granularity=granularity), [pixels], compute
-    )
+    again = empty_network(library, name, 2, seed=1, granularity=granularity)
+    similarities = linear_cka(grams_of(network, [pixels], compute), grams_of(again, [pixels], compute))
     assert list(similarities) == list(network.groups)
     assert all(value == pytest.approx(1, abs=1e-6) for value in similarities.values())
 

@@ -48,17 +48,17 @@ def samples():
 
 
 class RecordedProgress(ReplicateProgress):
-    """Keeps what it is told: the steps of an earlier run, and the epoch of every step of this one."""
+    """Keeps what it is told: the steps of an earlier run, and for every step of this one the steps of its epoch."""
 
     def __init__(self):
         super().__init__()
-        self.resumed, self.epochs_of_steps = 0, []
+        self.resumed, self.steps = 0, []
 
-    def resume(self, steps):
+    def begin(self, steps):
         self.resumed = steps
 
-    def step(self, epoch, running):
-        self.epochs_of_steps.append(epoch)
+    def step(self, running):
+        self.steps.append(running.steps)
 
 
 class StopAfter(ReplicateProgress):
@@ -68,7 +68,7 @@ class StopAfter(ReplicateProgress):
         super().__init__()
         self.left = steps
 
-    def step(self, epoch, running):
+    def step(self, running):
         self.left -= 1
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGTERM)

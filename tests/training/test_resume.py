@@ -9,14 +9,13 @@ import pytest
 import torch
 
 from stages.errors import UserError
-from stages.hashing import hash_bytes, hash_file
-from stages.models.network import Network, build_network
+from stages.hashing import hash_bytes
+from stages.models.network import Network
 from stages.params import Policy
-from stages.rates.policies import plan_policy
 from stages.signals import Interrupted, Signals
 from stages.training import loop as loop_module
 from stages.training.replicate_progress import ReplicateProgress
-from stages.training.resume import MAGIC, ResumeState, _code, clear_resume_states, fingerprint, resume_path
+from stages.training.resume import MAGIC, ResumeState, clear_resume_states, resume_path
 from tests.conftest import Malicious
 from tests.training.conftest import RecordedProgress, StopAfter, same_weights, train, with_params
 
@@ -104,7 +103,7 @@ def test_a_finished_replicate_is_not_trained_again(tmp_path, params, samples, mo
     path = tmp_path / "state"
     first = train(params, samples, POLICIES["one rate"], resume_state=ResumeState(path))
     monkeypatch.setattr("stages.training.trainer.train_epoch", None)
-    monkeypatch.setattr("stages.training.trainer.measure", None)
+    monkeypatch.setattr("stages.training.trainer.metrics_of", None)
     assert same(first, train(params, samples, POLICIES["one rate"], resume_state=ResumeState(path)))
 
 
@@ -112,7 +111,7 @@ def test_the_state_is_saved_every_so_many_minutes_within_an_epoch(tmp_path, para
     path, found = tmp_path / "state", []
 
     class Looking(ReplicateProgress):
-        def step(self, epoch, running):
+        def step(self, running):
             found.append(path.exists())
 
     train(
@@ -128,7 +127,7 @@ def test_the_progress_jumps_over_the_steps_of_an_earlier_run_which_are_not_taken
     progress = RecordedProgress()
     train(params, samples, POLICIES["one rate"], resume_state=ResumeState(tmp_path / "state"), progress=progress)
     assert progress.resumed == 4
-    assert progress.epochs_of_steps == [2, 2, 3, 3, 3]
+    assert progress.steps == [2, 3, 1, 2, 3]
     assert len(steps_taken) == 9
 
 
@@ -175,54 +174,6 @@ def test_a_whole_file_that_is_no_state_of_this_replicate_is_refused_by_name(tmp_
 
 def signed(content):
     return MAGIC + hash_bytes(content).encode() + content
-
-
-def test_whatever_decides_the_result_is_in_the_fingerprint(params):
-    network = build_network(params.model, 2, 1)
-    groups = list(network.groups)
-
-    def named(params=params, policy="one rate", seed=1, module=network.module, checksums=None):
-        plan = plan_policy(POLICIES[policy], groups)
-        return fingerprint(params, plan, seed, module, checksums or {"images.npy": "1"})
-
-    others = [
-        named(with_params(params, "train", batch_size=16)),
-        named(with_params(params, "train", epochs=4)),
-        named(with_params(params, "optimizer", momentum=0.5)),
-        named(with_params(params, "schedule", name="linear")),
-        named(policy="frozen"),
-        named(policy="head first"),
-        named(seed=2),
-        named(module=build_network(params.model, 2, 2).module),
-        named(checksums={"images.npy": "2"}),
-    ]
-    assert len({named(), *others}) == len(others) + 1
-    assert (
-        named()
-        == named(with_params(params, "review", arm="baseline"))
-        == named(with_params(params, "resume", save_every_minutes=1.0))
-    )
-    assert named() == named(with_params(params, "train", seeds=[1, 2, 3, 4], on_divergence="record"))
-
-
-def test_the_code_and_the_versions_are_in_the_fingerprint(params, monkeypatch):
-    network = build_network(params.model, 2, 1)
-    plan = plan_policy(POLICIES["one rate"], list(network.groups))
-
-    def named():
-        return fingerprint(params, plan, 1, network.module, {})
-
-    before = named()
-    monkeypatch.setattr("stages.training.resume.version", lambda name: "0")
-    assert named() != before
-    monkeypatch.undo()
-    monkeypatch.setattr(
-        "stages.training.resume.hash_file", lambda path: hash_file(path) + "#" * (path.name == "loop.py")
-    )
-    assert named() == before  # the code that runs is the one that was imported
-    _code.cache_clear()
-    assert named() != before
-    _code.cache_clear()
 
 
 def test_a_deleted_state_leaves_no_empty_folder(tmp_path, monkeypatch):

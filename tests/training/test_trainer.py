@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from stages.models.compute import set_up_compute
+from stages.models.inference import predict_logits
 from stages.models.network import build_network
 from stages.params import Augmentation, Policy
 from stages.rates.policies import plan_policy
@@ -12,7 +13,7 @@ from stages.rates.schedules import lr_multipliers, rate_curves
 from stages.training import loop as loop_module
 from stages.training import trainer as trainer_module
 from stages.training.divergence import Divergence
-from stages.training.loop import EpochMetrics, measure
+from stages.training.loop import EpochMetrics, metrics_of
 from stages.training.trainer import count_steps
 from tests.training.conftest import SMALL, RecordedProgress, same_weights, train, with_params
 
@@ -73,7 +74,8 @@ def test_the_network_learns(params, samples):
 def test_the_final_metrics_are_those_of_the_network_that_is_kept(params, samples):
     network, result = train(params, samples, EQUAL)
     compute = set_up_compute(params.train)
-    assert result.epochs[-1].val == measure(network, samples["val"], compute)
+    logits = predict_logits(network, samples["val"], compute)
+    assert result.epochs[-1].val == metrics_of(logits, samples["val"].labels)
 
 
 def test_training_metrics_are_counted_over_the_epoch_while_it_trains(params, samples):
@@ -96,7 +98,7 @@ def test_every_step_moves_the_progress(params, samples):
     progress = RecordedProgress()
     train(params, samples, EQUAL, progress=progress)
     assert progress.resumed == 0
-    assert progress.epochs_of_steps == [1, 1, 1, 2, 2, 2]
+    assert progress.steps == [1, 2, 3, 1, 2, 3]
 
 
 def test_rate_zero_freezes_the_backbone_and_trains_the_head(params, samples):
@@ -112,8 +114,19 @@ def test_a_loss_that_is_not_finite_stops_at_once_and_says_where(params, samples)
     progress = RecordedProgress()
     _, result = train(params, samples, Policy(uniform=1e30), progress=progress)
     assert result.diverged.epoch == 1
-    assert result.diverged.step == len(progress.epochs_of_steps) + 1 <= 3
+    assert result.diverged.step == len(progress.steps) + 1 <= 3
     assert result.epochs == []
+
+
+def test_a_loss_that_is_looked_at_seldom_diverges_at_the_same_step_with_the_same_weights(params, samples, monkeypatch):
+    """As on a GPU, which goes on meanwhile without taking a step."""
+    hot = Policy(uniform=1e-4, groups={"stage3": 1e30})
+    network, result = train(params, samples, hot)
+    monkeypatch.setitem(loop_module.CHECK_EVERY, "cpu", 10)
+    later, again = train(params, samples, hot)
+    assert again.diverged == result.diverged
+    for ours, theirs in zip(network.module.parameters(), later.module.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_the_layer_group_with_the_rate_that_is_too_high_is_named(params, samples):
@@ -130,7 +143,7 @@ def test_no_layer_group_is_named_where_none_has_moved(params, samples, monkeypat
 
 
 def test_a_measurement_that_is_not_finite_is_a_divergence_too(params, samples, monkeypatch):
-    monkeypatch.setattr(trainer_module, "measure", lambda *_, **__: EpochMetrics(0.5, math.nan))
+    monkeypatch.setattr(trainer_module, "metrics_of", lambda *_: EpochMetrics(0.5, math.nan))
     _, result = train(params, samples, EQUAL)
     assert (result.diverged.epoch, result.diverged.step) == (1, 0)
     assert result.epochs == []

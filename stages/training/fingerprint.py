@@ -1,0 +1,84 @@
+"""What decides a replicate, as one digest: the same digest, the same bytes."""
+
+import ast
+import json
+import os
+import platform
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from stages.hashing import hash_bytes, hash_tensors
+from stages.models.compute import Compute
+from stages.params import Params
+from stages.rates.policies import Plan
+
+PACKAGES = ("torch", "torchvision", "timm", "numpy")
+ROOT = Path(__file__).parent.parent
+# The code that decides a replicate. Whatever else it imports carries values, files and words.
+DECIDING_CODE = ("data/augmentation.py", "data/batches.py", "libraries.py", "models", "rates", "training")
+# Of `train`: what decides which replicates there are and where they run, but none of them.
+NOT_DECIDING = {"seeds", "on_divergence", "workers", "device", "precision"}
+# They choose among the instructions that the processor has.
+ENVIRONMENT = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS")
+
+
+def fingerprint(
+    params: Params, plan: Plan, seed: int, network: nn.Module, checksums: Mapping[str, str], compute: Compute
+) -> str:
+    """Return a digest of everything that decides what a replicate comes to.
+
+    Args:
+        params: of which the sections model, optimizer, schedule and train count.
+        plan: layer group -> rate and first epoch.
+        seed: of the replicate.
+        network: with first weights, whatever they come from; those of another seed's head do as well.
+        checksums: of the prepared data.
+        compute: device and precision.
+    """
+    inputs = {
+        "params": {
+            **params.model_dump(include={"model", "optimizer", "schedule"}),
+            "train": params.train.model_dump(exclude=NOT_DECIDING),
+        },
+        "plan": {group: [entry.rate, entry.first_epoch] for group, entry in plan.items()},
+        "seed": seed,
+        "weights": hash_tensors(network.state_dict()),
+        "data": dict(checksums),
+        "code": code_digests(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "processor": [
+            {name: found for name, found in torch.cpu.get_capabilities().items() if not name.startswith("num_")},
+            torch.backends.cpu.get_cpu_capability(),
+            {name: os.environ.get(name) for name in ENVIRONMENT},
+            torch.cuda.get_device_name() if compute.device.type == "cuda" else None,
+            str(compute.dtype),
+        ],
+    }
+    return hash_bytes(json.dumps(inputs, sort_keys=True).encode())
+
+
+@cache
+def code_digests() -> dict[str, str]:
+    """Return the digest of every module that decides, as it was when it was first asked for: files may change under us.
+
+    Comments and docstrings do not count.
+    """
+    entries = (ROOT / entry for entry in DECIDING_CODE)
+    files = (file for entry in entries for file in (sorted(entry.rglob("*.py")) if entry.is_dir() else [entry]))
+    return {str(file.relative_to(ROOT)): code_digest(file.read_text(encoding="utf-8")) for file in files}
+
+
+def code_digest(source: str) -> str:
+    """Return a digest of what Python runs of a source."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                node.body = node.body[1:]
+    return hash_bytes(ast.dump(tree).encode())

@@ -1,0 +1,86 @@
+"""One replicate from its description to its checkpoint, in whatever process."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.data.batches import open_samples
+from stages.data.store import Prepared, open_prepared
+from stages.models.checkpoint import Description, save_checkpoint
+from stages.models.compute import report_out_of_memory, set_up_compute
+from stages.models.network import Network, build_network
+from stages.models.predictions import save_predictions
+from stages.params import Model, Params
+from stages.rates.policies import Plan
+from stages.rates.schedules import lr_multipliers
+from stages.signals import Signals
+from stages.training.replicate_progress import ReplicateProgress
+from stages.training.resume import ResumeState
+from stages.training.trainer import ReplicateResult, Trainer, count_steps
+
+
+@dataclass(frozen=True)
+class ReplicateJob:
+    """A replicate that is to be trained; all that another process needs to know.
+
+    Attributes:
+        label: for people.
+        fingerprint: of all that decides it.
+        seed: of everything that is drawn.
+        plan: layer group -> rate and first epoch.
+        params: of the experiment.
+        checksums: of the prepared data.
+        state: where the state is saved until the arm is finished.
+        checkpoint: where to write the network, with its logits beside it; None: only train, and leave the state.
+    """
+
+    label: str
+    fingerprint: str
+    seed: int
+    plan: Plan
+    params: Params
+    checksums: dict[str, str]
+    state: Path
+    checkpoint: Path | None
+
+
+def train_replicate(job: ReplicateJob, progress: ReplicateProgress, signals: Signals) -> ReplicateResult:
+    """Train a replicate, or what an interrupted run has left of it, and write its checkpoint unless it diverged."""
+    params = job.params
+    with report_out_of_memory(params.train):
+        compute = set_up_compute(params.train)
+        prepared = open_prepared()
+        samples = open_samples(prepared, ("train", "val"), compute.device)
+        network = build_network(params.model, len(prepared.classes), job.seed)
+        steps = count_steps(params.train, samples["train"])
+        trainer = Trainer(
+            network,
+            job.plan,
+            job.seed,
+            params,
+            lr_multipliers(params.schedule, params.train.epochs, steps),
+            samples,
+            compute,
+            ResumeState(job.state, params.resume.save_every_minutes),
+            signals,
+            progress,
+        )
+        result = trainer.fit()
+        if job.checkpoint and not result.diverged:
+            save_checkpoint(job.checkpoint, network, describe_network(network, params.model, prepared))
+            save_predictions(job.checkpoint, trainer.predictions(), job.checksums)
+    progress.end()
+    return result
+
+
+def describe_network(network: Network, model: Model, prepared: Prepared) -> Description:
+    """Return all that a checkpoint needs to predict without params.yaml and without the data."""
+    return Description(
+        library=model.library,
+        name=model.name,
+        classes=tuple(prepared.classes),
+        image_size=prepared.image_size,
+        channels=prepared.channels,
+        mean=network.preprocessing.mean,
+        std=network.preprocessing.std,
+        layer_groups=network.groups,
+    )

@@ -1,0 +1,155 @@
+"""Finished replicates, kept under the fingerprint of all that decides them, so that none is trained twice.
+
+A replicate is a folder with its checkpoint, its logits, and what its training came to with the digests of both. The
+least recently used ones go where all together take more room than params.yaml allows.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from stages.files import atomic_directory, write_bytes, write_text
+from stages.hashing import hash_bytes, hash_file
+from stages.training.divergence import Divergence
+from stages.training.loop import EpochMetrics
+from stages.training.state import Epoch
+from stages.training.trainer import ReplicateResult
+
+STORE = Path(".replicates")
+RECORD = "replicate.json"
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class KeptReplicate:
+    """One replicate in the store.
+
+    Attributes:
+        path: its folder.
+        label: what it was trained as, for people.
+        size: bytes.
+        used_at: when it was last kept or taken.
+    """
+
+    path: Path
+    label: str
+    size: int
+    used_at: datetime
+
+
+class ReplicateStore:
+    """The replicates of this folder."""
+
+    def __init__(self, max_gib: float, path: Path = STORE) -> None:
+        """Open the store.
+
+        Args:
+            max_gib: the most that all take together; 0 keeps none and takes none.
+            path: of the store.
+        """
+        self._path, self._max_size = path, max_gib * GIB
+
+    def __contains__(self, fingerprint: str) -> bool:
+        """Whether a replicate is kept, be it damaged."""
+        return bool(self._max_size) and (self._path / fingerprint).is_dir()
+
+    def put(self, fingerprint: str, label: str, result: ReplicateResult, files: list[Path]) -> None:
+        """Keep a replicate, and let older ones go where there is no room for all.
+
+        Args:
+            fingerprint: of what decides it.
+            label: what it was trained as.
+            result: what it came to.
+            files: its checkpoint and its logits, whose names are kept; none where it diverged.
+        """
+        if not self._max_size or fingerprint in self:
+            return
+        with atomic_directory(self._path / fingerprint) as folder:
+            for file in files:
+                shutil.copyfile(file, folder / file.name)
+            record = {
+                "fingerprint": fingerprint,
+                "label": label,
+                "files": {file.name: hash_file(folder / file.name) for file in files},
+                "epochs": [asdict(epoch) for epoch in result.epochs],
+                "diverged": asdict(result.diverged) if result.diverged else None,
+            }
+            content = json.dumps(record)
+            write_text(folder / RECORD, f"{hash_bytes(content.encode())}\n{content}\n")
+        self._evict()
+
+    def take(self, fingerprint: str, into: Path) -> ReplicateResult | None:
+        """Copy the files of a replicate into a folder, and return what it came to; None where it is not kept.
+
+        One that is damaged is removed with a warning.
+        """
+        folder = self._path / fingerprint
+        if fingerprint not in self:
+            return None
+        try:
+            record = _read_record(folder)
+            contents = {name: (folder / name).read_bytes() for name in record["files"]}
+            whole = all(hash_bytes(content) == record["files"][name] for name, content in contents.items())
+        except (OSError, ValueError, LookupError, TypeError):
+            whole = False
+        if not whole or record["fingerprint"] != fingerprint:
+            shutil.rmtree(folder, ignore_errors=True)
+            print(f"warning: {folder} was damaged and is removed; the replicate is trained again")
+            return None
+        for name, content in contents.items():
+            write_bytes(into / name, content)
+        os.utime(folder / RECORD)
+        epochs = [Epoch(EpochMetrics(**epoch["train"]), EpochMetrics(**epoch["val"])) for epoch in record["epochs"]]
+        return ReplicateResult(epochs, Divergence(**record["diverged"]) if record["diverged"] else None)
+
+    def kept(self) -> list[KeptReplicate]:
+        """Return all replicates, the least recently used first."""
+        return sorted(self._kept(), key=lambda replicate: replicate.used_at)
+
+    def _kept(self) -> Iterator[KeptReplicate]:
+        for record in self._path.glob(f"*/{RECORD}"):
+            folder = record.parent
+            try:
+                label = str(_read_record(folder)["label"])
+            except (OSError, ValueError, LookupError, TypeError):
+                label = "damaged"
+            with contextlib.suppress(OSError):  # another process removes it
+                yield KeptReplicate(
+                    folder,
+                    label,
+                    size=sum(file.stat().st_size for file in folder.iterdir()),
+                    used_at=datetime.fromtimestamp(record.stat().st_mtime).astimezone(),
+                )
+
+    def clear(self) -> None:
+        """Remove all replicates."""
+        shutil.rmtree(self._path, ignore_errors=True)
+
+    def _evict(self) -> None:
+        kept = self.kept()
+        size = sum(replicate.size for replicate in kept)
+        for replicate in kept:
+            if size <= self._max_size:
+                break
+            shutil.rmtree(replicate.path, ignore_errors=True)
+            size -= replicate.size
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    """Read what was written of a replicate.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    digest, _, content = (folder / RECORD).read_text(encoding="utf-8").partition("\n")
+    content = content.removesuffix("\n")
+    if digest != hash_bytes(content.encode()):
+        raise ValueError(f"{folder / RECORD} is damaged")
+    record: dict[str, Any] = json.loads(content)
+    return record

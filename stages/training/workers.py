@@ -1,0 +1,180 @@
+"""Replicates side by side, each in a process of its own; which process, and beside how many, changes no bit."""
+
+import math
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.connection import wait as wait_for_end
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from stages.errors import UserError
+from stages.models.compute import worker_limit
+from stages.params import Train
+from stages.signals import Interrupted, Signals
+from stages.training.fingerprint import code_digests
+from stages.training.memory import GIB
+from stages.training.replicate import ReplicateJob, train_replicate
+from stages.training.replicate_progress import COLUMNS, ReplicateProgress, Rows
+from stages.training.trainer import ReplicateResult
+
+LOOK_EVERY = 0.2  # seconds, at how far the workers have come
+CONTEXT = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA, nor OpenMP where its parent did
+
+
+def count_workers(train: Train, replicates: int, bytes_each: float | None, device: torch.device) -> int:
+    """Return how many replicates to train at a time.
+
+    Args:
+        train: the section of params.yaml; `workers: auto` takes as many as there are cores for, and memory.
+        replicates: that there are.
+        bytes_each: which a training takes on its device, as far as that is known.
+        device: where they are trained.
+    """
+    rooms: float = math.inf
+    if train.workers == "auto" and bytes_each:
+        rooms = sum(free // bytes_each for free in free_memory(device))
+    return int(max(1, min(replicates, worker_limit(train), rooms)))
+
+
+def free_memory(device: torch.device) -> list[float]:
+    """Return the bytes that are free on each device of a kind."""
+    if device.type == "cuda":
+        return [float(torch.cuda.mem_get_info(number)[0]) for number in range(torch.cuda.device_count())]
+    return [float(psutil.virtual_memory().available)]
+
+
+def workers_message(workers: int, threads: int, bytes_each: float | None) -> str:
+    """Return what so many workers will take, for people."""
+    each = f"{workers} workers, each" if workers > 1 else "1 worker"
+    memory = f" and about {bytes_each / GIB:.1f} GiB of memory" if bytes_each else ""
+    return f"{each} with {threads} thread{'s' if threads > 1 else ''}{memory}"
+
+
+def train_replicates(
+    jobs: Sequence[ReplicateJob],
+    wanted: int,
+    workers: int,
+    signals: Signals,
+    shared_rows: "SharedRows",
+    show: Callable[[], None],
+) -> Iterator[tuple[ReplicateJob, ReplicateResult]]:
+    """Train replicates, as many at a time as there are workers.
+
+    Args:
+        jobs: in the order in which they are begun.
+        wanted: how many of them, from the first on, are waited for. The others only use workers that would stand idle:
+            when the last of the wanted ones has ended they are interrupted, and their states stay.
+        workers: one trains in this process, more in processes of their own.
+        signals: of this process.
+        shared_rows: how far each replicate is.
+        show: is called whenever they may have changed.
+
+    Yields:
+        Each of the wanted replicates when it has ended.
+
+    Raises:
+        UserError: what a worker has raised, or one was killed. The others are then interrupted, and their states stay.
+    """
+    if workers == 1:
+        for number, job in enumerate(jobs[:wanted]):
+            yield job, train_replicate(job, ReplicateProgress(shared_rows.rows[number], show), signals)
+        return
+    with interrupted_at_the_end(ProcessPoolExecutor(workers, CONTEXT, _start, (shared_rows, code_digests()))) as pool:
+        futures = {pool.submit(_train, number, job): job for number, job in enumerate(jobs)}
+        waiting = set(list(futures)[:wanted])
+        while waiting:
+            ended, _ = wait(futures, timeout=LOOK_EVERY, return_when=FIRST_COMPLETED)
+            show()
+            for future in ended:
+                job = futures.pop(future)
+                if future in waiting:
+                    waiting.remove(future)
+                    yield job, _result_of(future)
+
+
+def _result_of(future: "Future[ReplicateResult]") -> ReplicateResult:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        raise UserError(
+            "train.workers: a worker was killed, as the system does where memory runs out; what was trained is kept: "
+            "run it again, with fewer workers or a smaller train.batch_size"
+        ) from None
+
+
+@contextmanager
+def interrupted_at_the_end(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
+    """Yield a pool; at the end of the block, what its workers still do is interrupted, and they save its state."""
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        pool.shutdown(wait=True)
+
+
+class SharedRows:
+    """How far each replicate is, in memory that processes share."""
+
+    def __init__(self, replicates: int) -> None:
+        """Make a row for each."""
+        self._memory = CONTEXT.RawArray("d", replicates * COLUMNS)
+        self._workers = CONTEXT.Value("i", 0)
+
+    @property
+    def rows(self) -> Rows:
+        """The rows (replicates, COLUMNS) themselves, no copy."""
+        return np.frombuffer(self._memory, dtype=np.float64).reshape(-1, COLUMNS)
+
+    def next_worker(self) -> int:
+        """Return the number of one worker more; the first is 0."""
+        with self._workers.get_lock():
+            self._workers.value += 1
+            return int(self._workers.value) - 1
+
+
+_shared: dict[str, Any] = {}  # what this worker was started with
+
+
+def _start(rows: SharedRows, code: dict[str, str]) -> None:
+    """Begin a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # its parent hears it too, and sends SIGTERM
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _shared.update(rows=rows, code=code)
+    number = rows.next_worker()
+    if torch.cuda.is_available():
+        torch.cuda.set_device(number % torch.cuda.device_count())
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent:
+        wait_for_end([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _train(number: int, job: ReplicateJob) -> ReplicateResult:
+    """Train a replicate in a worker.
+
+    Raises:
+        UserError: the code is no longer what the parent runs.
+    """
+    if code_digests() != _shared["code"]:
+        raise UserError("stages/ was changed while the training began: run it again")
+    signals = Signals()
+    try:
+        with signals.handled():
+            return train_replicate(job, ReplicateProgress(_shared["rows"].rows[number]), signals)
+    except Interrupted as interruption:
+        # The state is saved. A worker that went on would wait for a queue whose lock another may have died with.
+        os._exit(128 + interruption.number)

@@ -1,0 +1,105 @@
+"""Finished replicates, kept and given back byte for byte, or not at all."""
+
+import os
+import time
+
+import pytest
+
+from stages.training.divergence import Divergence
+from stages.training.loop import EpochMetrics
+from stages.training.replicate_store import GIB, RECORD, ReplicateStore
+from stages.training.state import Epoch
+from stages.training.trainer import ReplicateResult
+
+RESULT = ReplicateResult([Epoch(EpochMetrics(0.7, 1 / 3), EpochMetrics(0.6, 0.1 + 0.2))])
+NAMES = ("seed-1.safetensors", "seed-1.logits.safetensors")
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Return the files of a replicate."""
+    paths = [tmp_path / name for name in NAMES]
+    for path in paths:
+        path.write_bytes(os.urandom(1000))
+    return paths
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ReplicateStore(1.0, tmp_path / "store")
+
+
+@pytest.fixture
+def into(tmp_path):
+    folder = tmp_path / "into"
+    folder.mkdir()
+    return folder
+
+
+def test_a_kept_replicate_comes_back_byte_for_byte(store, files, into):
+    assert store.take("a", into) is None
+    store.put("a", "baseline, seed 1", RESULT, files)
+    assert store.take("a", into) == RESULT
+    assert {path.name: path.read_bytes() for path in into.iterdir()} == {path.name: path.read_bytes() for path in files}
+
+
+def test_one_that_diverged_is_kept_without_files(store, into):
+    diverged = ReplicateResult([], Divergence(1, 3, "stage2"))
+    store.put("a", "baseline, seed 1", diverged, [])
+    assert store.take("a", into) == diverged
+    assert list(into.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [*NAMES, RECORD])
+@pytest.mark.parametrize("place", [0, 0.5, 0.999])
+def test_a_flipped_bit_lets_none_pass(store, tmp_path, files, into, capsys, name, place):
+    store.put("a", "baseline, seed 1", RESULT, files)
+    path = tmp_path / "store/a" / name
+    content = bytearray(path.read_bytes())
+    content[int(place * (len(content) - 1))] ^= 1
+    path.write_bytes(content)
+    assert store.take("a", into) is None
+    assert "damaged and is removed" in capsys.readouterr().out
+    assert list(into.iterdir()) == []
+    assert "a" not in store
+
+
+@pytest.mark.parametrize("name", [*NAMES, RECORD])
+def test_nor_does_a_missing_file(store, tmp_path, files, into, name):
+    store.put("a", "baseline, seed 1", RESULT, files)
+    (tmp_path / "store/a" / name).unlink()
+    assert store.take("a", into) is None
+    assert list(into.iterdir()) == []
+
+
+def test_one_that_was_put_under_another_name_does_not_pass(store, tmp_path, files, into):
+    store.put("a", "baseline, seed 1", RESULT, files)
+    (tmp_path / "store/a").rename(tmp_path / "store/b")
+    assert store.take("b", into) is None
+
+
+def test_the_least_recently_used_go_where_there_is_no_room(tmp_path, files, into):
+    store = ReplicateStore(8000 / GIB, tmp_path / "store")
+    for number, name in enumerate("abc"):
+        store.put(name, name, RESULT, files)
+        os.utime(tmp_path / "store" / name / RECORD, (time.time() - 100 + number,) * 2)
+    assert [replicate.label for replicate in store.kept()] == ["a", "b", "c"]
+    assert store.take("a", into)  # which is now the latest
+    store.put("d", "d", RESULT, files)
+    assert [replicate.label for replicate in store.kept()] == ["c", "a", "d"]
+    assert sum(replicate.size for replicate in store.kept()) <= 8000
+
+
+def test_a_store_without_room_keeps_nothing_and_takes_nothing(tmp_path, store, files, into):
+    store.put("a", "baseline, seed 1", RESULT, files)
+    empty = ReplicateStore(0, tmp_path / "store")
+    empty.put("b", "baseline, seed 2", RESULT, files)
+    assert empty.take("a", into) is None
+    assert [replicate.path.name for replicate in store.kept()] == ["a"]
+
+
+def test_clearing_removes_all(tmp_path, store, files):
+    store.put("a", "baseline, seed 1", RESULT, files)
+    store.clear()
+    assert store.kept() == []
+    assert not (tmp_path / "store").exists()
