@@ -18,6 +18,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
+import joblib
 import pandas as pd
 import torch
 from rich.console import Console
@@ -66,7 +67,8 @@ def main() -> None:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out: {options.out} is no folder to write to ({error.strerror}); give another") from None
-    compute = set_up_compute(params.train)
+    every_core = max(params.train.threads, joblib.cpu_count())  # one network is trained at a time
+    compute = set_up_compute(params.train.model_copy(update={"threads": every_core}))
     prepared = open_prepared()
     samples = open_samples(prepared, ["train"], compute.device)["train"]
     network = build_network(params.model, len(prepared.classes), seed)

@@ -22,7 +22,7 @@ from stages.data.store import Prepared, open_prepared, verified_checksums
 from stages.errors import UserError, run_cli
 from stages.files import METRICS, atomic_directory, write_csv, write_json
 from stages.models.checkpoint import CHECKPOINTS, checkpoint_name
-from stages.models.compute import Compute, set_up_compute
+from stages.models.compute import Compute, set_up_compute, worker_limit
 from stages.models.network import Network, build_network, check_image_size
 from stages.models.predictions import predictions_path
 from stages.params import ARMS, Arm, LearningRates, Params, load_params
@@ -165,7 +165,7 @@ def finished_replicates(
         return
 
     params, prepared = experiment.params, experiment.prepared
-    ahead = jobs_of_the_other_arm(arm, jobs, experiment, store)
+    ahead = jobs_of_the_other_arm(arm, jobs, experiment, store) if worker_limit(params.train) > 1 else []
     memory = estimate_memory(experiment.network, params, prepared.image_size, prepared.channels, experiment.compute)
     workers = count_workers(params.train, len(left) + len(ahead), memory, experiment.compute.device)
     write_line(f"{arm}: {len(left)} to train, by {workers_message(workers, params.train.threads, memory)}")

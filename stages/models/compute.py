@@ -79,6 +79,8 @@ def report_out_of_memory(train: Train) -> Iterator[None]:
             if 2 * smaller <= train.batch_size
             else "its pieces can be no smaller: set a smaller data.image_size or another model.name"
         )
+        if train.workers != 1:
+            advice = f"where several workers share it, set train.workers to 1; else {advice}"
         raise UserError(
             f"train.batch_size: {train.batch_size} images in pieces of {train.batch_size // train.grad_accum_steps} do "
             f"not fit the GPU's memory; {advice}"

@@ -39,8 +39,14 @@ def test_the_cpu_computes_in_float32_on_the_threads_asked_for(train):
     ],
 )
 def test_too_little_gpu_memory_is_told_with_what_to_set(train, grad_accum_steps, says):
-    train = train.model_copy(update={"batch_size": 32, "grad_accum_steps": grad_accum_steps})
+    train = train.model_copy(update={"batch_size": 32, "grad_accum_steps": grad_accum_steps, "workers": 1})
     with pytest.raises(UserError, match=says), report_out_of_memory(train):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_workers_that_share_a_gpu_are_told_to_leave_it_to_one(train):
+    says = "where several workers share it, set train.workers to 1; else set train.grad_accum_steps to 2"
+    with pytest.raises(UserError, match=says), report_out_of_memory(train.model_copy(update={"workers": "auto"})):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
 
