@@ -7,7 +7,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PYTEST := python -m pytest -n 2 --dist worksteal
 
-.PHONY: help setup repro compare test test-slow test-all test-processors browser fuzz lint format benchmark screenshots clean
+.PHONY: help setup repro compare test test-slow test-all test-processors browser fuzz lint format benchmark benchmark-peers screenshots clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 24
@@ -76,6 +76,9 @@ format: setup ## Put the code into its one format
 
 benchmark: setup ## Measure the speed of training against the bare network
 	python -m benchmarks.training_speed
+
+benchmark-peers: setup ## Measure the exercise's script, timm, Lightning, fastai and this pipeline on the same images
+	python -m benchmarks.peers
 
 screenshots: setup ## Photograph the report page for the README (needs Chromium)
 	python docs/screenshots.py

@@ -71,8 +71,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     if not options.table:
-        rows = [] if not TABLE.exists() else pd.read_csv(TABLE).to_dict("records")
-        rows = [row for row in rows if row["what"] not in options.only]
+        earlier = pd.read_csv(TABLE).to_dict("records") if TABLE.exists() else []
+        rows: list[dict[str, object]] = [{**row} for row in earlier if row["what"] not in options.only]  # type: ignore[dict-item]
         for what in options.only:
             for value in GROWTH[what]:
                 rows += [{"what": what, "value": value, **row} for row in run(replace(Experiment(), **{what: value}))]
@@ -149,9 +149,11 @@ def picture(table: pd.DataFrame) -> "alt.VConcatChart":
 def print_table(table: pd.DataFrame) -> None:
     """Print seconds and memory, a row for each experiment, as Markdown."""
     rows = []
-    for (what, value), of_one in table.groupby(["what", "value"], sort=False):
-        by_stage = of_one.set_index("stage")
-        cells = [f"{by_stage.loc[stage, 'seconds']:.1f} / {by_stage.loc[stage, 'peak_mib']:.0f}" for stage in STAGES]
+    grown = [(str(what), int(value)) for what, value in zip(table["what"], table["value"], strict=True)]
+    for what, value in dict.fromkeys(grown):
+        by_stage = table[(table["what"] == what) & (table["value"] == value)].set_index("stage")
+        seconds, peak = by_stage["seconds"].to_dict(), by_stage["peak_mib"].to_dict()
+        cells = [f"{seconds[stage]:.1f} / {peak[stage]:.0f}" for stage in STAGES]
         rows.append([f"{what.replace('_', ' ')} {value:,}", *cells])
     print(markdown_table(["", *(f"{stage}, s / MiB" for stage in STAGES)], rows))
 

@@ -126,6 +126,20 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
+@contextmanager
+def scratch_directory(path: Path) -> Iterator[Path]:
+    """Yield an empty directory beside `path` that vanishes at the end; after a kill `remove_leftovers` removes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, DIGITS)

@@ -20,7 +20,7 @@ from stages.aggregate import summarize_replicates
 from stages.data.batches import batch_sizes
 from stages.data.store import Prepared, open_prepared, verified_checksums
 from stages.errors import UserError, run_cli
-from stages.files import METRICS, atomic_directory, write_csv, write_json
+from stages.files import METRICS, atomic_directory, scratch_directory, write_csv, write_json
 from stages.models.checkpoint import CHECKPOINTS, checkpoint_name
 from stages.models.compute import Compute, set_up_compute, worker_limit
 from stages.models.network import Network, build_network, check_image_size
@@ -79,12 +79,12 @@ class Experiment:
         """Return an arm's rates, layer group by layer group."""
         return plan_rates(arm, self.params.lr, list(self.network.groups), self.params.train.epochs)
 
-    def jobs(self, arm: Arm, folder: Path | None) -> list[ReplicateJob]:
+    def jobs(self, arm: Arm, folder: Path) -> list[ReplicateJob]:
         """Return the replicates of an arm, whose checkpoints go into a folder."""
         plan = self.plan(arm)
         return [self._job(arm, plan, seed, folder) for seed in self.params.train.seeds]
 
-    def _job(self, arm: Arm, plan: Plan, seed: int, folder: Path | None) -> ReplicateJob:
+    def _job(self, arm: Arm, plan: Plan, seed: int, folder: Path) -> ReplicateJob:
         digest = fingerprint(self.params, plan, seed, self.network.module, self.checksums, self.compute)
         return ReplicateJob(
             f"{arm}, seed {seed}",
@@ -94,7 +94,7 @@ class Experiment:
             self.params,
             self.checksums,
             state=resume_path(f"{arm}-seed-{seed}", digest),
-            checkpoint=folder / checkpoint_name(seed) if folder else None,
+            checkpoint=folder / checkpoint_name(seed),
         )
 
 
@@ -165,29 +165,41 @@ def finished_replicates(
         return
 
     params, prepared = experiment.params, experiment.prepared
-    ahead = jobs_of_the_other_arm(arm, jobs, experiment, store) if worker_limit(params.train) > 1 else []
     memory = estimate_memory(experiment.network, params, prepared.image_size, prepared.channels, experiment.compute)
-    workers = count_workers(params.train, len(left) + len(ahead), memory, experiment.compute.device)
-    write_line(f"{arm}: {len(left)} to train, by {workers_message(workers, params.train.threads, memory)}")
-    shared = SharedRows(len(left) + len(ahead))
-    labels = [job.label for job in (*left, *ahead)]
-    bars = ReplicateBars(labels, len(left), params.train.epochs, experiment.steps_per_epoch, shared.rows, workers)
-    try:
-        for job, result in train_replicates([*left, *ahead], len(left), workers, signals, shared, bars.show):
-            files = [] if result.diverged or not job.checkpoint else [job.checkpoint, predictions_path(job.checkpoint)]
-            store.put(job.fingerprint, job.label, result, files)
-            yield job, result
-    finally:
-        bars.close()
+    with scratch_directory(CHECKPOINTS / other_than(arm)) as scratch:
+        ahead = replicates_ahead(other_than(arm), jobs, experiment, store, scratch)
+        workers = count_workers(params.train, len(left) + len(ahead), memory, experiment.compute.device)
+        write_line(f"{arm}: {len(left)} to train, by {workers_message(workers, params.train.threads, memory)}")
+        shared = SharedRows(len(left) + len(ahead))
+        labels = [job.label for job in (*left, *ahead)]
+        bars = ReplicateBars(labels, len(left), params.train.epochs, experiment.steps_per_epoch, shared.rows, workers)
+        try:
+            for job, result in train_replicates([*left, *ahead], len(left), workers, signals, shared, bars.show):
+                files = [] if result.diverged else [job.checkpoint, predictions_path(job.checkpoint)]
+                store.put(job.fingerprint, job.label, result, files)
+                if job in left:
+                    yield job, result
+        finally:
+            bars.close()
 
 
-def jobs_of_the_other_arm(
-    arm: Arm, jobs: list[ReplicateJob], experiment: Experiment, store: ReplicateStore
-) -> list[ReplicateJob]:
-    """Return the replicates of the other arm that are still to be trained, for workers that would stand idle."""
+def other_than(arm: Arm) -> Arm:
+    """Return the other arm."""
     (other,) = (name for name in ARMS if name != arm)
+    return other
+
+
+def replicates_ahead(
+    arm: Arm, jobs: list[ReplicateJob], experiment: Experiment, store: ReplicateStore, folder: Path
+) -> list[ReplicateJob]:
+    """Return the replicates of an arm that workers may begin which would stand idle.
+
+    They are those that its own stage would have to train; with one worker, none stands idle.
+    """
+    if worker_limit(experiment.params.train) == 1:
+        return []
     try:
-        theirs = experiment.jobs(other, folder=None)
+        theirs = experiment.jobs(arm, folder)
     except UserError:  # which its own stage tells
         return []
     known = {job.fingerprint for job in jobs}

@@ -153,6 +153,7 @@ SECTIONS = {
     "learningrates": "lr.",
     "splitfractions": "data.split.",
     "maximages": "data.max_images.",
+    "replicatestore": "replicate_store.",
 }
 
 

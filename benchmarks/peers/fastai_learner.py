@@ -3,6 +3,7 @@
 import contextlib
 import os
 
+import fastai.callback.progress  # noqa: F401  # gives every Learner its no_bar
 from fastai.callback.core import Callback
 from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.transforms import GrandparentSplitter, get_image_files, parent_label

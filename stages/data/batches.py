@@ -60,10 +60,12 @@ class Samples:
             every class (batch, classes).
         """
         order = torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(len(self)))
-        whole = list(enumerate(torch.split(order, batch_sizes(len(self), train.batch_size))))
-        for number, chosen in whole[first_batch:]:
-            pixels = self._take(self.rows[chosen.to(self.rows.device)])
-            labels = self.labels[chosen.to(self.labels.device)]
+        # Each order reaches the device once: a copy for every batch would wait for the device every time.
+        rows, all_labels = self.rows[order.to(self.rows.device)], self.labels[order.to(self.labels.device)]
+        sizes = batch_sizes(len(self), train.batch_size)
+        whole = list(enumerate(zip(*(torch.split(tensor, sizes) for tensor in (order, rows, all_labels)), strict=True)))
+        for number, (chosen, chosen_rows, labels) in whole[first_batch:]:
+            pixels = self._take(chosen_rows)
             if train.augment:
                 pixels = augment_images(pixels, train, seeds=[(seed, epoch, sample) for sample in chosen.tolist()])
             if train.mixup or train.cutmix:

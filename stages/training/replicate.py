@@ -30,7 +30,7 @@ class ReplicateJob:
         params: of the experiment.
         checksums: of the prepared data.
         state: where the state is saved until the arm is finished.
-        checkpoint: where to write the network, with its logits beside it; None: only train, and leave the state.
+        checkpoint: where to write the network, with its logits beside it.
     """
 
     label: str
@@ -40,7 +40,7 @@ class ReplicateJob:
     params: Params
     checksums: dict[str, str]
     state: Path
-    checkpoint: Path | None
+    checkpoint: Path
 
 
 def train_replicate(job: ReplicateJob, progress: ReplicateProgress, signals: Signals) -> ReplicateResult:
@@ -65,7 +65,7 @@ def train_replicate(job: ReplicateJob, progress: ReplicateProgress, signals: Sig
             progress,
         )
         result = trainer.fit()
-        if job.checkpoint and not result.diverged:
+        if not result.diverged:
             save_checkpoint(job.checkpoint, network, describe_network(network, params.model, prepared))
             save_predictions(job.checkpoint, trainer.predictions(), job.checksums)
     progress.end()

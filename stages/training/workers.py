@@ -72,14 +72,14 @@ def train_replicates(
     Args:
         jobs: in the order in which they are begun.
         wanted: how many of them, from the first on, are waited for. The others only use workers that would stand idle:
-            when the last of the wanted ones has ended they are interrupted, and their states stay.
+            when the last of the wanted ones has ended, those that have not are interrupted, and their states stay.
         workers: one trains in this process, more in processes of their own.
         signals: of this process.
         shared_rows: how far each replicate is.
         show: is called whenever they may have changed.
 
     Yields:
-        Each of the wanted replicates when it has ended.
+        Each replicate when it has ended.
 
     Raises:
         UserError: what a worker has raised, or one was killed. The others are then interrupted, and their states stay.
@@ -95,10 +95,8 @@ def train_replicates(
             ended, _ = wait(futures, timeout=LOOK_EVERY, return_when=FIRST_COMPLETED)
             show()
             for future in ended:
-                job = futures.pop(future)
-                if future in waiting:
-                    waiting.remove(future)
-                    yield job, _result_of(future)
+                waiting.discard(future)
+                yield futures.pop(future), _result_of(future)
 
 
 def _result_of(future: "Future[ReplicateResult]") -> ReplicateResult:

@@ -4,16 +4,18 @@ from typing import get_args
 import pytest
 import torch
 
+from stages.data.batches import Samples
 from stages.models.compute import set_up_compute
 from stages.models.inference import predict_logits
 from stages.models.network import build_network
 from stages.params import Augmentation, Policy
+from stages.rates.optimizers import build_optimizer, build_param_groups
 from stages.rates.policies import plan_policy
 from stages.rates.schedules import lr_multipliers, rate_curves
 from stages.training import loop as loop_module
 from stages.training import trainer as trainer_module
 from stages.training.divergence import Divergence
-from stages.training.loop import EpochMetrics, metrics_of
+from stages.training.loop import EpochMetrics, RunningMetrics, metrics_of, train_epoch
 from stages.training.trainer import count_steps
 from tests.training.conftest import SMALL, RecordedProgress, same_weights, train, with_params
 
@@ -127,6 +129,29 @@ def test_a_loss_that_is_looked_at_seldom_diverges_at_the_same_step_with_the_same
     assert again.diverged == result.diverged
     for ours, theirs in zip(network.module.parameters(), later.module.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_step_on_a_gpu_waits_for_nothing(params, samples):
+    params = with_params(params, "train", device="cuda")
+    compute = set_up_compute(params.train)
+    on_gpu = Samples(*(tensor.to(compute.device) for tensor in vars(samples["train"]).values()))
+    network = build_network(params.model, 2, 1)
+    network.module.to(compute.device)
+    groups = build_param_groups(
+        params.optimizer, network.module, network.groups, plan_policy(EQUAL, list(network.groups))
+    )
+    optimizer = build_optimizer(params.optimizer, groups, list(groups))
+    batches = list(on_gpu.shuffled_batches(params.train, seed=1, epoch=1))
+    running = RunningMetrics.zeros(compute.device)
+    epoch = train_epoch(network, optimizer, batches, [1.0] * len(batches), params, compute, running)
+    next(epoch)  # the first one makes what all others use
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(len(batches) - 1):
+            next(epoch)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_the_layer_group_with_the_rate_that_is_too_high_is_named(params, samples):

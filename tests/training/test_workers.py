@@ -239,3 +239,14 @@ def test_several_gpus_get_their_share_each(params, monkeypatch):
 )
 def test_the_message_says_what_they_take(arguments, message):
     assert workers_message(*arguments) == message
+
+
+@pytest.mark.slow
+def test_a_terminal_shows_a_bar_for_each_worker_and_one_for_the_whole(long_project):
+    shown = long_project.run_at_a_terminal(sys.executable, "-m", "stages.train", "baseline")
+    for seed in (1, 2, 3):
+        assert f"baseline, seed {seed}, epoch " in shown
+        assert f"baseline, seed {seed}: training " in shown
+    assert " steps/s" in shown  # of the whole, with the time that is left
+    assert "loss=" in shown
+    assert "Traceback" not in shown
