@@ -9,7 +9,8 @@ Workers that the last replicates leave idle begin those of the other arm, whose 
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -135,23 +136,24 @@ def train_arm(arm: Arm, experiment: Experiment, folder: Path, signals: Signals) 
     params, jobs = experiment.params, experiment.jobs(arm, folder)
     store = ReplicateStore(params.replicate_store.max_gib)
     results: dict[int, ReplicateResult] = {}
-    for job, result in finished_replicates(arm, jobs, experiment, store, folder, signals):
-        if result.diverged:
-            message = f"{job.label}: {divergence_message(arm, params.lr, job.plan, result.diverged)}"
-            if params.train.on_divergence == "stop":
-                ResumeState(job.state).delete()  # there is nothing to go on with
-                raise UserError(f"lr: {message}; or set train.on_divergence to record, and go on without this seed")
-            write_line(message)
-        else:
-            last = result.epochs[-1]
-            write_line(f"{job.label}: training {last.train.accuracy:.1%}, validation {last.val.accuracy:.1%}")
-        results[job.seed] = result
+    with closing(finished_replicates(arm, jobs, experiment, store, folder, signals)) as finished:
+        for job, result in finished:
+            if result.diverged:
+                message = f"{job.label}: {divergence_message(arm, params.lr, job.plan, result.diverged)}"
+                if params.train.on_divergence == "stop":
+                    ResumeState(job.state).delete()  # there is nothing to go on with
+                    raise UserError(f"lr: {message}; or set train.on_divergence to record, and go on without this seed")
+                write_line(message)
+            else:
+                last = result.epochs[-1]
+                write_line(f"{job.label}: training {last.train.accuracy:.1%}, validation {last.val.accuracy:.1%}")
+            results[job.seed] = result
     return {job.seed: results[job.seed] for job in jobs}
 
 
 def finished_replicates(
     arm: Arm, jobs: list[ReplicateJob], experiment: Experiment, store: ReplicateStore, folder: Path, signals: Signals
-) -> Iterator[tuple[ReplicateJob, ReplicateResult]]:
+) -> Generator[tuple[ReplicateJob, ReplicateResult]]:
     """Yield the replicates that are kept, and then the others as they are trained, which are kept from then on."""
     left = []
     for job in jobs:
@@ -173,14 +175,13 @@ def finished_replicates(
         shared = SharedRows(len(left) + len(ahead))
         labels = [job.label for job in (*left, *ahead)]
         bars = ReplicateBars(labels, len(left), params.train.epochs, experiment.steps_per_epoch, shared.rows, workers)
-        try:
-            for job, result in train_replicates([*left, *ahead], len(left), workers, signals, shared, bars.show):
+        training = train_replicates([*left, *ahead], len(left), workers, signals, shared, bars.show)
+        with closing(bars), closing(training):
+            for job, result in training:
                 files = [] if result.diverged else [job.checkpoint, predictions_path(job.checkpoint)]
                 store.put(job.fingerprint, job.label, result, files)
                 if job in left:
                     yield job, result
-        finally:
-            bars.close()
 
 
 def other_than(arm: Arm) -> Arm:

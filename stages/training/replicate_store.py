@@ -16,6 +16,7 @@ from typing import Any
 
 from stages.files import atomic_directory, write_bytes, write_text
 from stages.hashing import hash_bytes, hash_file
+from stages.progress import write_line
 from stages.training.divergence import Divergence
 from stages.training.loop import EpochMetrics
 from stages.training.state import Epoch
@@ -62,6 +63,8 @@ class ReplicateStore:
     def put(self, fingerprint: str, label: str, result: ReplicateResult, files: list[Path]) -> None:
         """Keep a replicate, and let older ones go where there is no room for all.
 
+        Where the disk does not take it, a warning says so, and nothing is kept.
+
         Args:
             fingerprint: of what decides it.
             label: what it was trained as.
@@ -70,18 +73,21 @@ class ReplicateStore:
         """
         if not self._max_size or fingerprint in self:
             return
-        with atomic_directory(self._path / fingerprint) as folder:
-            for file in files:
-                shutil.copyfile(file, folder / file.name)
-            record = {
-                "fingerprint": fingerprint,
-                "label": label,
-                "files": {file.name: hash_file(folder / file.name) for file in files},
-                "epochs": [asdict(epoch) for epoch in result.epochs],
-                "diverged": asdict(result.diverged) if result.diverged else None,
-            }
-            content = json.dumps(record)
-            write_text(folder / RECORD, f"{hash_bytes(content.encode())}\n{content}\n")
+        record = {
+            "fingerprint": fingerprint,
+            "label": label,
+            "files": {file.name: hash_file(file) for file in files},
+            "epochs": [asdict(epoch) for epoch in result.epochs],
+            "diverged": asdict(result.diverged) if result.diverged else None,
+        }
+        content = json.dumps(record)
+        try:
+            with atomic_directory(self._path / fingerprint) as folder:
+                for file in files:
+                    shutil.copyfile(file, folder / file.name)
+                write_text(folder / RECORD, f"{hash_bytes(content.encode())}\n{content}\n")
+        except OSError as error:
+            write_line(f"warning: {label} is not kept for later, {self._path}: {error.strerror}")
         self._evict()
 
     def take(self, fingerprint: str, into: Path) -> ReplicateResult | None:
@@ -100,7 +106,7 @@ class ReplicateStore:
             whole = False
         if not whole or record["fingerprint"] != fingerprint:
             shutil.rmtree(folder, ignore_errors=True)
-            print(f"warning: {folder} was damaged and is removed; the replicate is trained again")
+            write_line(f"warning: {folder} was damaged and is removed; the replicate is trained again")
             return None
         for name, content in contents.items():
             write_bytes(into / name, content)

@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -66,7 +66,7 @@ def train_replicates(
     signals: Signals,
     shared_rows: "SharedRows",
     show: Callable[[], None],
-) -> Iterator[tuple[ReplicateJob, ReplicateResult]]:
+) -> Generator[tuple[ReplicateJob, ReplicateResult]]:
     """Train replicates, as many at a time as there are workers.
 
     Args:

@@ -1,5 +1,6 @@
 """Finished replicates, kept and given back byte for byte, or not at all."""
 
+import errno
 import os
 import time
 
@@ -96,6 +97,17 @@ def test_a_store_without_room_keeps_nothing_and_takes_nothing(tmp_path, store, f
     empty.put("b", "baseline, seed 2", RESULT, files)
     assert empty.take("a", into) is None
     assert [replicate.path.name for replicate in store.kept()] == ["a"]
+
+
+def test_a_disk_that_does_not_take_it_is_a_warning(store, tmp_path, files, into, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("stages.training.replicate_store.shutil.copyfile", full)
+    store.put("a", "baseline, seed 1", RESULT, files)
+    assert "warning: baseline, seed 1 is not kept for later, " in capsys.readouterr().out
+    assert store.take("a", into) is None
+    assert list((tmp_path / "store").iterdir()) == []
 
 
 def test_clearing_removes_all(tmp_path, store, files):
