@@ -9,7 +9,6 @@ Writes find_rates.csv and find_rates.svg. No weights are changed, and validation
 """
 
 import argparse
-import contextlib
 import json
 import subprocess
 import sys
@@ -38,7 +37,7 @@ from stages.rates.optimizers import build_optimizer, build_param_groups, set_lr
 from stages.rates.policies import GroupPlan, given_rates
 from stages.reporting.charts import as_svg, range_tests
 from stages.training.frozen_features import head_on_features
-from stages.training.loop import DivergedError, train_step
+from stages.training.loop import train_step
 
 LOWEST_RATE, HIGHEST_RATE, STEPS, MIN_STEPS = 1e-6, 1.0, 80, 40
 FIXED_IMAGES = (
@@ -182,16 +181,15 @@ def make_step(
             loss = nn.functional.cross_entropy(classifier.logits(fixed_inputs.clone()), fixed_labels)
         inputs, labels = next(batches)
         set_lr(optimizer, rate)
-        with contextlib.suppress(DivergedError):  # the next loss on the fixed images says so too
-            train_step(
-                classifier,
-                optimizer,
-                inputs,
-                labels,
-                compute,
-                grad_accum_steps=train.grad_accum_steps,
-                clip_grad_norm=params.optimizer.clip_grad_norm,
-            )
+        train_step(  # which takes none where the loss is not finite; the next one on the fixed images says so
+            classifier,
+            optimizer,
+            inputs,
+            labels,
+            compute,
+            grad_accum_steps=train.grad_accum_steps,
+            clip_grad_norm=params.optimizer.clip_grad_norm,
+        )
         return loss.item()
 
     return step

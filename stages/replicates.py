@@ -30,7 +30,8 @@ def main() -> None:
     kept = store.kept()
     if options.clear:
         store.clear()
-        print(f"removed {len(kept)} replicates, {size_in_mib(kept):.0f} MiB")
+        gone = [replicate for replicate in kept if not replicate.path.exists()]
+        print(f"removed {len(gone)} replicates, {size_in_mib(gone):.0f} MiB")
     elif options.json:
         for replicate in kept:
             print(json.dumps(as_json(replicate)))

@@ -85,6 +85,11 @@ class Signals:
             self._deferring -= 1
         self._raise()
 
+    @property
+    def arrived(self) -> bool:
+        """Whether one has arrived."""
+        return self._arrived is not None
+
     def _arrive(self, number: int, frame: FrameType | None) -> None:
         if self._arrived is None:
             self._arrived = number

@@ -4,8 +4,8 @@ Writes models/ARM/seed-N.safetensors, with the logits of training and validation
 and the curves of the metrics and of the rates, metrics/ARM_curves.csv and metrics/ARM_rates.csv.
 
 A training that is interrupted, by Ctrl-C or by a kill, goes on when it is started again; until it is finished its state
-lies in .resume/. Finished replicates are kept in .replicates/ under all that decides them, and are not trained again.
-Workers that the last replicates leave idle begin those of the other arm, whose own stage goes on from there.
+lies in .resume/. Finished replicates are kept in .replicates/ under a digest of all that decides them, and are not
+trained again. Workers that would stand idle begin replicates of the other arm, whose own stage goes on from there.
 """
 
 import argparse
@@ -32,11 +32,11 @@ from stages.rates.policies import Plan, describe, final_learning_rates, key_of_r
 from stages.rates.schedules import lr_multipliers, rate_curves
 from stages.signals import Signals
 from stages.training.divergence import Divergence
-from stages.training.fingerprint import fingerprint
+from stages.training.fingerprint import code_digests, fingerprint
 from stages.training.memory import estimate_memory
 from stages.training.replicate import ReplicateJob
 from stages.training.replicate_progress import ReplicateBars
-from stages.training.replicate_store import ReplicateStore
+from stages.training.replicate_store import STORE, ReplicateStore
 from stages.training.resume import ResumeState, clear_resume_states, resume_path
 from stages.training.trainer import ReplicateResult
 from stages.training.workers import SharedRows, count_workers, train_replicates, workers_message
@@ -48,6 +48,7 @@ def main() -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("arm", choices=ARMS, help="whose rates to train with")
     arm: Arm = parser.parse_args().arm
+    code_digests()  # of the code as it was imported, before anything that takes time
     params, signals = load_params(), Signals()
     with signals.handled():
         train(arm, open_experiment(params), signals)
@@ -157,9 +158,9 @@ def finished_replicates(
     """Yield the replicates that are kept, and then the others as they are trained, which are kept from then on."""
     left = []
     for job in jobs:
-        result = store.take(job.fingerprint, into=folder)
+        result = store.get(job.fingerprint, into=folder)
         if result:
-            write_line(f"{job.label}: was trained before")
+            write_line(f"{job.label}: is in {STORE}/ from before")
             yield job, result
         else:
             left.append(job)
@@ -167,7 +168,7 @@ def finished_replicates(
         return
 
     params, prepared = experiment.params, experiment.prepared
-    memory = estimate_memory(experiment.network, params, prepared.image_size, prepared.channels, experiment.compute)
+    memory = estimate_memory(experiment.network, params, prepared.images, experiment.compute)
     with scratch_directory(CHECKPOINTS / other_than(arm)) as scratch:
         ahead = replicates_ahead(other_than(arm), jobs, experiment, store, scratch)
         workers = count_workers(params.train, len(left) + len(ahead), memory, experiment.compute.device)

@@ -20,7 +20,7 @@ def with_store(reproduced, tmp_path_factory):
     project = reproduced.copy_to(tmp_path_factory.mktemp("with-store") / "clone")
     set_params(project.folder, STORE)
     done = project.stage("train", "baseline")
-    assert "was trained before" not in done.stdout
+    assert "is in .replicates/ from before" not in done.stdout
     return project
 
 
@@ -38,7 +38,7 @@ def test_what_is_kept_gives_the_bytes_that_training_gave(project, run_stage):
     for path in project.folder.glob("models/baseline/*"):
         path.unlink()
     done = run_stage(project, "train", "baseline")
-    assert done.stdout.count("was trained before") == 2
+    assert done.stdout.count("is in .replicates/ from before") == 2
     assert "to train" not in done.stdout
     assert outputs(project) == before
 
@@ -47,7 +47,7 @@ def test_a_seed_more_trains_only_that_one(project, run_stage):
     set_params(project.folder, {"train.seeds": [1, 2, 3]})
     done = run_stage(project, "train", "baseline")
     assert "baseline: 1 to train, by 1 worker with 1 thread" in done.stdout
-    assert "baseline, seed 2: was trained before" in done.stdout
+    assert "baseline, seed 2: is in .replicates/ from before" in done.stdout
     by_store = outputs(project)
     set_params(project.folder, {"replicate_store.max_gib": 0})
     assert "baseline: 3 to train" in run_stage(project, "train", "baseline").stdout

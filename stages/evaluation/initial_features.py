@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from stages.evaluation.activations import output_modules
 from stages.evaluation.cka import Grams, gram, grams_of
 from stages.hashing import hash_tensors
 from stages.models.compute import Compute
@@ -41,9 +42,11 @@ def initial_grams(
 
 
 def _head_layer(network: Network) -> nn.Module | None:
-    """Return the one layer that has all of the head's parameters; None where there are several."""
+    """Return the layer whose output is the head's, if it has all of its parameters; else None."""
     layers = {name.rpartition(".")[0] for name in network.groups["head"]}
-    return network.module.get_submodule(layers.pop()) if len(layers) == 1 else None
+    layer = network.module.get_submodule(layers.pop())
+    speaks = output_modules(network.module, network.groups)["head"][:1] == [layer]
+    return layer if speaks and not layers else None
 
 
 def _backbone_digest(network: Network) -> str:

@@ -1,4 +1,4 @@
-"""What decides a replicate, as one digest: the same digest, the same bytes."""
+"""What decides a replicate, as one digest. On a CPU the same digest means the same bytes."""
 
 import ast
 import json
@@ -17,14 +17,42 @@ from stages.models.compute import Compute
 from stages.params import Params
 from stages.rates.policies import Plan
 
-PACKAGES = ("torch", "torchvision", "timm", "numpy")
+FORMAT = 1  # of what is kept; another number, and nothing that was kept before is taken
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "safetensors", "pydantic")  # the last two write checkpoints
 ROOT = Path(__file__).parent.parent
 # The code that decides a replicate. Whatever else it imports carries values, files and words.
-DECIDING_CODE = ("data/augmentation.py", "data/batches.py", "libraries.py", "models", "rates", "training")
+DECIDING_CODE = (
+    "data/augmentation.py",
+    "data/batches.py",
+    "data/store.py",
+    "libraries.py",
+    "models",
+    "rates/freezing.py",
+    "rates/optimizers.py",
+    "rates/policies.py",
+    "rates/schedules.py",
+    "training/divergence.py",
+    "training/frozen_features.py",
+    "training/loop.py",
+    "training/replicate.py",
+    "training/resume.py",
+    "training/state.py",
+    "training/trainer.py",
+)
 # Of `train`: what decides which replicates there are and where they run, but none of them.
 NOT_DECIDING = {"seeds", "on_divergence", "workers", "device", "precision"}
-# They choose among the instructions that the processor has.
-ENVIRONMENT = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS")
+# They choose among the instructions and the precisions that the processor has.
+ENVIRONMENT = (
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "NVIDIA_TF32_OVERRIDE",
+)
 
 
 def fingerprint(
@@ -55,11 +83,18 @@ def fingerprint(
             {name: found for name, found in torch.cpu.get_capabilities().items() if not name.startswith("num_")},
             torch.backends.cpu.get_cpu_capability(),
             {name: os.environ.get(name) for name in ENVIRONMENT},
-            torch.cuda.get_device_name() if compute.device.type == "cuda" else None,
+            _gpus() if compute.device.type == "cuda" else None,
             str(compute.dtype),
         ],
+        "format": FORMAT,
     }
     return hash_bytes(json.dumps(inputs, sort_keys=True).encode())
+
+
+def _gpus() -> list[object]:
+    """Return the names of all GPUs, any of which may train a replicate, and cuDNN's version."""
+    names = sorted({torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())})
+    return [*names, torch.backends.cudnn.version()]  # type: ignore[no-untyped-call]
 
 
 @cache

@@ -2,6 +2,8 @@
 
 import copy
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +18,7 @@ PROCESS_BYTES = {"cpu": 0.5 * GIB, "cuda": 1.0 * GIB}
 COPIES = {"sgd": 3, "adam": 4, "adamw": 4}
 
 
-def estimate_memory(network: Network, params: Params, image_size: int, channels: int, compute: Compute) -> float | None:
+def estimate_memory(network: Network, params: Params, images: npt.NDArray[np.uint8], compute: Compute) -> float | None:
     """Return about how many bytes a training of a network takes on its device.
 
     The network is run on tensors without content, and what its backward pass would need is added up.
@@ -24,15 +26,14 @@ def estimate_memory(network: Network, params: Params, image_size: int, channels:
     Args:
         network: on the CPU; stays as it is.
         params: of which the sections `train` and `optimizer` are read.
-        image_size: height and width in pixels.
-        channels: 1 or 3.
+        images: uint8 (samples, size, size, channels), of which each worker copies all to a GPU.
         compute: device and precision.
 
     Returns:
         None where the network cannot be run without content.
     """
     pieces = min(params.train.grad_accum_steps, params.train.batch_size // 2)
-    images = -(-params.train.batch_size // pieces)
+    batch = -(-params.train.batch_size // pieces)
     kept: dict[int, Tensor] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -41,15 +42,15 @@ def estimate_memory(network: Network, params: Params, image_size: int, channels:
 
     try:
         module = copy.deepcopy(network.module).to("meta").train()
-        pixels = torch.zeros(images, image_size, image_size, channels, dtype=torch.uint8)
+        pixels = torch.zeros(batch, *images.shape[1:], dtype=torch.uint8)
         inputs = torch.empty_like(network.preprocessing(pixels), device="meta")
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             logits = module(inputs)
-            nn.functional.cross_entropy(logits.float(), torch.zeros(images, dtype=torch.int64, device="meta"))
+            nn.functional.cross_entropy(logits.float(), torch.zeros(batch, dtype=torch.int64, device="meta"))
     except (RuntimeError, NotImplementedError, AttributeError):
         return None
     weights = sum(parameter.nbytes for parameter in module.parameters())
     sizes = [tensor.untyped_storage().nbytes() for tensor in kept.values()]
     activations = sum(sizes) + 2 * max(sizes, default=0)  # the backward pass holds two more at a time
-    share = compute.dtype.itemsize / 4 if compute.device.type == "cuda" else 1  # of the precision that they are kept in
-    return COPIES[params.optimizer.name] * weights + share * activations + PROCESS_BYTES[compute.device.type]
+    on_cpu = COPIES[params.optimizer.name] * weights + activations + PROCESS_BYTES[compute.device.type]
+    return on_cpu + images.nbytes if compute.device.type == "cuda" else on_cpu

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from stages.data.batches import open_samples
 from stages.data.store import Prepared, open_prepared
 from stages.models.checkpoint import Description, save_checkpoint
@@ -49,6 +51,8 @@ def train_replicate(job: ReplicateJob, progress: ReplicateProgress, signals: Sig
     with report_out_of_memory(params.train):
         compute = set_up_compute(params.train)
         prepared = open_prepared()
+        if compute.device.type == "cuda":
+            torch.cuda.empty_cache()  # of the replicate before, whose images count as taken until then
         samples = open_samples(prepared, ("train", "val"), compute.device)
         network = build_network(params.model, len(prepared.classes), job.seed)
         steps = count_steps(params.train, samples["train"])

@@ -1,4 +1,4 @@
-"""Finished replicates, kept under the fingerprint of all that decides them, so that none is trained twice.
+"""Finished replicates, kept under the digest of all that decides them, so that none is trained twice.
 
 A replicate is a folder with its checkpoint, its logits, and what its training came to with the digests of both. The
 least recently used ones go where all together take more room than params.yaml allows.
@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from stages.files import atomic_directory, write_bytes, write_text
+from stages.files import atomic_directory, remove_leftovers, write_bytes, write_text
 from stages.hashing import hash_bytes, hash_file
 from stages.progress import write_line
 from stages.training.divergence import Divergence
@@ -35,7 +35,7 @@ class KeptReplicate:
         path: its folder.
         label: what it was trained as, for people.
         size: bytes.
-        used_at: when it was last kept or taken.
+        used_at: when it was last kept or used.
     """
 
     path: Path
@@ -51,7 +51,7 @@ class ReplicateStore:
         """Open the store.
 
         Args:
-            max_gib: the most that all take together; 0 keeps none and takes none.
+            max_gib: the most that all take together; 0 keeps none and has none.
             path: of the store.
         """
         self._path, self._max_size = path, max_gib * GIB
@@ -90,7 +90,7 @@ class ReplicateStore:
             write_line(f"warning: {label} is not kept for later, {self._path}: {error.strerror}")
         self._evict()
 
-    def take(self, fingerprint: str, into: Path) -> ReplicateResult | None:
+    def get(self, fingerprint: str, into: Path) -> ReplicateResult | None:
         """Copy the files of a replicate into a folder, and return what it came to; None where it is not kept.
 
         One that is damaged is removed with a warning.
@@ -105,12 +105,13 @@ class ReplicateStore:
         except (OSError, ValueError, LookupError, TypeError):
             whole = False
         if not whole or record["fingerprint"] != fingerprint:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
             write_line(f"warning: {folder} was damaged and is removed; the replicate is trained again")
             return None
         for name, content in contents.items():
             write_bytes(into / name, content)
-        os.utime(folder / RECORD)
+        with contextlib.suppress(OSError):  # it may be another's, or be gone by now
+            os.utime(folder / RECORD)
         epochs = [Epoch(EpochMetrics(**epoch["train"]), EpochMetrics(**epoch["val"])) for epoch in record["epochs"]]
         return ReplicateResult(epochs, Divergence(**record["diverged"]) if record["diverged"] else None)
 
@@ -138,13 +139,23 @@ class ReplicateStore:
         shutil.rmtree(self._path, ignore_errors=True)
 
     def _evict(self) -> None:
+        for left in self._path.glob(".*"):  # half written by processes that were killed
+            remove_leftovers(self._path / left.stem.removeprefix("."))
         kept = self.kept()
         size = sum(replicate.size for replicate in kept)
         for replicate in kept:
             if size <= self._max_size:
                 break
-            shutil.rmtree(replicate.path, ignore_errors=True)
+            _remove(replicate.path)
             size -= replicate.size
+
+
+def _remove(folder: Path) -> None:
+    """Remove a replicate, which is whole until its name is gone."""
+    gone = folder.with_name(f".{folder.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):  # another process was first
+        folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _read_record(folder: Path) -> dict[str, Any]:

@@ -71,7 +71,9 @@ class ResumeState:
                 return loaded
         aside = self.path.with_suffix(".damaged")
         self.path.replace(aside)
-        print(f"warning: {self.path} is damaged; it was set aside as {aside}, and the replicate begins anew")
+        print(
+            f"warning: {self.path} is damaged; it was set aside as {aside}, and the replicate begins anew", flush=True
+        )
         return None
 
     def save(self, state: dict[str, Any]) -> None:

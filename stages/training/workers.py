@@ -4,12 +4,14 @@ import math
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait as wait_for_end
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,7 @@ from stages.training.replicate_progress import COLUMNS, ReplicateProgress, Rows
 from stages.training.trainer import ReplicateResult
 
 LOOK_EVERY = 0.2  # seconds, at how far the workers have come
+CGROUP = Path("/sys/fs/cgroup")  # where Linux shows a container its limits
 CONTEXT = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA, nor OpenMP where its parent did
 
 
@@ -39,17 +42,23 @@ def count_workers(train: Train, replicates: int, bytes_each: float | None, devic
         bytes_each: which a training takes on its device, as far as that is known.
         device: where they are trained.
     """
-    rooms: float = math.inf
+    capacity: float = math.inf
     if train.workers == "auto" and bytes_each:
-        rooms = sum(free // bytes_each for free in free_memory(device))
-    return int(max(1, min(replicates, worker_limit(train), rooms)))
+        free = free_memory(device)
+        capacity = len(free) * (min(free) // bytes_each)  # workers are dealt out in turn, so the fullest device counts
+    return int(max(1, min(replicates, worker_limit(train), capacity)))
 
 
 def free_memory(device: torch.device) -> list[float]:
-    """Return the bytes that are free on each device of a kind."""
+    """Return the bytes that are free on each device of a kind, or that a container's limit leaves."""
     if device.type == "cuda":
         return [float(torch.cuda.mem_get_info(number)[0]) for number in range(torch.cuda.device_count())]
-    return [float(psutil.virtual_memory().available)]
+    free = float(psutil.virtual_memory().available)
+    try:
+        limit, used = ((CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+    except OSError:  # no container, or another system
+        return [free]
+    return [free if limit == "max" else min(free, float(limit) - float(used))]
 
 
 def workers_message(workers: int, threads: int, bytes_each: float | None) -> str:
@@ -88,20 +97,21 @@ def train_replicates(
         for number, job in enumerate(jobs[:wanted]):
             yield job, train_replicate(job, ReplicateProgress(shared_rows.rows[number], show), signals)
         return
-    with interrupted_at_the_end(ProcessPoolExecutor(workers, CONTEXT, _start, (shared_rows, code_digests()))) as pool:
-        futures = {pool.submit(_train, number, job): job for number, job in enumerate(jobs)}
-        waiting = set(list(futures)[:wanted])
-        while waiting:
-            ended, _ = wait(futures, timeout=LOOK_EVERY, return_when=FIRST_COMPLETED)
-            show()
-            for future in ended:
-                waiting.discard(future)
-                yield futures.pop(future), _result_of(future)
-
-
-def _result_of(future: "Future[ReplicateResult]") -> ReplicateResult:
+    pool = ProcessPoolExecutor(workers, CONTEXT, _init_worker, (shared_rows, code_digests()))
     try:
-        return future.result()
+        with interrupted_at_the_end(pool, signals):
+            with signals.deferred(), blocked(signal.SIGINT):
+                futures = {pool.submit(_train, number, job): job for number, job in enumerate(jobs)}
+            waiting = set(list(futures)[:wanted])
+            while waiting:
+                with signals.deferred():  # a signal within would leave locks of the pool behind
+                    ended, _ = wait(futures, timeout=LOOK_EVERY, return_when=FIRST_COMPLETED)
+                show()
+                for future in ended:
+                    job, error = futures.pop(future), future.exception()
+                    if future in waiting or error is None or isinstance(error, BrokenProcessPool):
+                        waiting.discard(future)
+                        yield job, future.result()
     except BrokenProcessPool:
         raise UserError(
             "train.workers: a worker was killed, as the system does where memory runs out; what was trained is kept: "
@@ -110,15 +120,28 @@ def _result_of(future: "Future[ReplicateResult]") -> ReplicateResult:
 
 
 @contextmanager
-def interrupted_at_the_end(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
-    """Yield a pool; at the end of the block, what its workers still do is interrupted, and they save its state."""
+def interrupted_at_the_end(pool: ProcessPoolExecutor, signals: Signals) -> Iterator[None]:
+    """At the end of the block, interrupt what a pool's workers still do, and wait until they have saved its state."""
     try:
-        yield pool
+        yield
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for worker in multiprocessing.active_children():
-            worker.terminate()
-        pool.shutdown(wait=True)
+        with signals.deferred():
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def blocked(number: signal.Signals) -> Iterator[None]:
+    """Block a signal for the processes that are started here, until `_init_worker` has said what it means to them."""
+    if hasattr(signal, "pthread_sigmask"):  # Windows has none
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    else:
+        yield
 
 
 class SharedRows:
@@ -144,14 +167,13 @@ class SharedRows:
 _shared: dict[str, Any] = {}  # what this worker was started with
 
 
-def _start(rows: SharedRows, code: dict[str, str]) -> None:
+def _init_worker(rows: SharedRows, code: dict[str, str]) -> None:
     """Begin a worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # its parent hears it too, and sends SIGTERM
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # while it is idle; its parent hears it too, and sends SIGTERM
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _shared.update(rows=rows, code=code)
-    number = rows.next_worker()
-    if torch.cuda.is_available():
-        torch.cuda.set_device(number % torch.cuda.device_count())
+    _shared.update(rows=rows, code=code, number=rows.next_worker())
 
 
 def _end_with_parent() -> None:
@@ -169,6 +191,8 @@ def _train(number: int, job: ReplicateJob) -> ReplicateResult:
     """
     if code_digests() != _shared["code"]:
         raise UserError("stages/ was changed while the training began: run it again")
+    if job.params.train.device != "cpu" and torch.cuda.is_available():
+        torch.cuda.set_device(_shared["number"] % torch.cuda.device_count())
     signals = Signals()
     try:
         with signals.handled():
@@ -176,3 +200,8 @@ def _train(number: int, job: ReplicateJob) -> ReplicateResult:
     except Interrupted as interruption:
         # The state is saved. A worker that went on would wait for a queue whose lock another may have died with.
         os._exit(128 + interruption.number)
+    except Exception as error:
+        if signals.arrived:  # it could not be saved, and nobody waits for this answer
+            print(f"error: {job.label}: its state is not saved: {error}", file=sys.stderr, flush=True)
+            os._exit(1)
+        raise

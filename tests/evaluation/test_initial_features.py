@@ -49,6 +49,12 @@ def same(one, other):
     )
 
 
+def test_a_head_with_layers_behind_it_is_run_with_its_network(batches):
+    networks = {seed: with_one_backbone("torchvision", "squeezenet1_1", seed) for seed in SEEDS}
+    found = initial_grams(networks.items(), batches, CPU)
+    assert all(same(found[seed], grams_of(network, batches, CPU)) for seed, network in networks.items())
+
+
 @pytest.mark.parametrize(("library", "name"), NETWORKS)
 def test_one_backbone_sees_the_images_once(library, name, batches, passes):
     networks = {seed: with_one_backbone(library, name, seed) for seed in SEEDS}

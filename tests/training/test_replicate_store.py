@@ -38,16 +38,16 @@ def into(tmp_path):
 
 
 def test_a_kept_replicate_comes_back_byte_for_byte(store, files, into):
-    assert store.take("a", into) is None
+    assert store.get("a", into) is None
     store.put("a", "baseline, seed 1", RESULT, files)
-    assert store.take("a", into) == RESULT
+    assert store.get("a", into) == RESULT
     assert {path.name: path.read_bytes() for path in into.iterdir()} == {path.name: path.read_bytes() for path in files}
 
 
 def test_one_that_diverged_is_kept_without_files(store, into):
     diverged = ReplicateResult([], Divergence(1, 3, "stage2"))
     store.put("a", "baseline, seed 1", diverged, [])
-    assert store.take("a", into) == diverged
+    assert store.get("a", into) == diverged
     assert list(into.iterdir()) == []
 
 
@@ -59,7 +59,7 @@ def test_a_flipped_bit_lets_none_pass(store, tmp_path, files, into, capsys, name
     content = bytearray(path.read_bytes())
     content[int(place * (len(content) - 1))] ^= 1
     path.write_bytes(content)
-    assert store.take("a", into) is None
+    assert store.get("a", into) is None
     assert "damaged and is removed" in capsys.readouterr().out
     assert list(into.iterdir()) == []
     assert "a" not in store
@@ -69,14 +69,14 @@ def test_a_flipped_bit_lets_none_pass(store, tmp_path, files, into, capsys, name
 def test_nor_does_a_missing_file(store, tmp_path, files, into, name):
     store.put("a", "baseline, seed 1", RESULT, files)
     (tmp_path / "store/a" / name).unlink()
-    assert store.take("a", into) is None
+    assert store.get("a", into) is None
     assert list(into.iterdir()) == []
 
 
 def test_one_that_was_put_under_another_name_does_not_pass(store, tmp_path, files, into):
     store.put("a", "baseline, seed 1", RESULT, files)
     (tmp_path / "store/a").rename(tmp_path / "store/b")
-    assert store.take("b", into) is None
+    assert store.get("b", into) is None
 
 
 def test_the_least_recently_used_go_where_there_is_no_room(tmp_path, files, into):
@@ -85,7 +85,7 @@ def test_the_least_recently_used_go_where_there_is_no_room(tmp_path, files, into
         store.put(name, name, RESULT, files)
         os.utime(tmp_path / "store" / name / RECORD, (time.time() - 100 + number,) * 2)
     assert [replicate.label for replicate in store.kept()] == ["a", "b", "c"]
-    assert store.take("a", into)  # which is now the latest
+    assert store.get("a", into)  # which is now the latest
     store.put("d", "d", RESULT, files)
     assert [replicate.label for replicate in store.kept()] == ["c", "a", "d"]
     assert sum(replicate.size for replicate in store.kept()) <= 8000
@@ -95,7 +95,7 @@ def test_a_store_without_room_keeps_nothing_and_takes_nothing(tmp_path, store, f
     store.put("a", "baseline, seed 1", RESULT, files)
     empty = ReplicateStore(0, tmp_path / "store")
     empty.put("b", "baseline, seed 2", RESULT, files)
-    assert empty.take("a", into) is None
+    assert empty.get("a", into) is None
     assert [replicate.path.name for replicate in store.kept()] == ["a"]
 
 
@@ -106,7 +106,7 @@ def test_a_disk_that_does_not_take_it_is_a_warning(store, tmp_path, files, into,
     monkeypatch.setattr("stages.training.replicate_store.shutil.copyfile", full)
     store.put("a", "baseline, seed 1", RESULT, files)
     assert "warning: baseline, seed 1 is not kept for later, " in capsys.readouterr().out
-    assert store.take("a", into) is None
+    assert store.get("a", into) is None
     assert list((tmp_path / "store").iterdir()) == []
 
 
