@@ -69,8 +69,8 @@ def main() -> None:
                     found = run_peer(python, PEERS[peer], job)
                     runs.append({"network": network, "peer": peer, "turn": turn + 1, **found})
                     print(f"{network}, turn {turn + 1}, {peer}: {found}", flush=True)
-    content = {**vars(options), "machine": machine(), "runs": runs}
-    write_text(RESULTS, json.dumps(content, indent=2) + "\n")
+                    content = {**vars(options), "machine": machine(), "runs": runs}
+                    write_text(RESULTS, json.dumps(content, indent=2) + "\n")
     print_table(runs)
 
 
