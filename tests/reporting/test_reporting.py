@@ -249,6 +249,13 @@ def charts():
     ]
 
 
+def test_a_thousand_classes_draw_the_pairs_that_occur_and_no_million():
+    names = [f"class {number:03}" for number in range(1000)]
+    chart = confusion_matrix(pd.DataFrame({"actual": names, "predicted": names[::-1]}), names, "baseline")
+    assert as_svg(chart).count("<path") < 3000
+    assert len(chart.data) == 1000
+
+
 @pytest.mark.parametrize("number", range(6))
 def test_charts_hold_no_script_and_name_no_other_file(number):
     chart = charts()[number]
