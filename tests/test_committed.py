@@ -88,7 +88,8 @@ def mentioned(pattern):
 
 @pytest.mark.parametrize("module", mentioned(r"python -m ((?:stages|benchmarks)\.\w+)"))
 def test_a_documented_command_helps(monkeypatch, capsys, module):
-    main = importlib.import_module(module).main
+    found = importlib.import_module(module)
+    main = importlib.import_module(f"{module}.__main__").main if hasattr(found, "__path__") else found.main
     monkeypatch.setattr(sys, "argv", [module, "--help"])
     with pytest.raises(SystemExit) as end:
         main()
