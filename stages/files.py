@@ -107,26 +107,6 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def atomic_directory(path: Path) -> Iterator[Path]:
-    """Yield an empty directory to fill; on success it takes the place of `path`, on failure it vanishes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(path)
-    beside, old = (path.with_name(f".{path.name}.{word}{os.getpid()}") for word in ("", OLD))
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
-    try:
-        yield beside
-        if path.exists():
-            path.replace(old)
-        beside.replace(path)
-    finally:
-        if old.exists() and not path.exists():  # it was stopped between the two renames
-            old.replace(path)
-        shutil.rmtree(beside, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-@contextmanager
 def scratch_directory(path: Path) -> Iterator[Path]:
     """Yield an empty directory beside `path` that vanishes at the end; after a kill `remove_leftovers` removes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,6 +118,22 @@ def scratch_directory(path: Path) -> Iterator[Path]:
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """Yield an empty directory to fill; on success it takes the place of `path`, on failure it vanishes."""
+    old = path.with_name(f".{path.name}.{OLD}{os.getpid()}")
+    with scratch_directory(path) as beside:
+        try:
+            yield beside
+            if path.exists():
+                path.replace(old)
+            beside.replace(path)
+        finally:
+            if old.exists() and not path.exists():  # it was stopped between the two renames
+                old.replace(path)
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _rounded(value: Any) -> Any:

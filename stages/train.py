@@ -22,6 +22,7 @@ from stages.data.batches import batch_sizes
 from stages.data.store import Prepared, open_prepared, verified_checksums
 from stages.errors import UserError, run_cli
 from stages.files import METRICS, atomic_directory, scratch_directory, write_csv, write_json
+from stages.hashing import hash_tensors
 from stages.models.checkpoint import CHECKPOINTS, checkpoint_name
 from stages.models.compute import Compute, set_up_compute, worker_limit
 from stages.models.network import Network, build_network, check_image_size
@@ -63,6 +64,7 @@ class Experiment:
         prepared: the images.
         checksums: of the prepared data.
         network: with first weights; of another seed only the head differs, or without pretrained weights all of them.
+        weights: digest of those.
         compute: device and precision.
     """
 
@@ -70,6 +72,7 @@ class Experiment:
     prepared: Prepared
     checksums: dict[str, str]
     network: Network
+    weights: str
     compute: Compute
 
     @property
@@ -87,7 +90,7 @@ class Experiment:
         return [self._job(arm, plan, seed, folder) for seed in self.params.train.seeds]
 
     def _job(self, arm: Arm, plan: Plan, seed: int, folder: Path) -> ReplicateJob:
-        digest = fingerprint(self.params, plan, seed, self.network.module, self.checksums, self.compute)
+        digest = fingerprint(self.params, plan, seed, self.weights, self.checksums, self.compute)
         return ReplicateJob(
             f"{arm}, seed {seed}",
             digest,
@@ -107,7 +110,7 @@ def open_experiment(params: Params) -> Experiment:
     prepared = open_prepared()
     network = build_network(params.model, len(prepared.classes), seed=0)
     check_image_size(network, params.model, prepared.image_size, prepared.channels)
-    return Experiment(params, prepared, checksums, network, compute)
+    return Experiment(params, prepared, checksums, network, hash_tensors(network.module.state_dict()), compute)
 
 
 def train(arm: Arm, experiment: Experiment, signals: Signals) -> None:

@@ -10,9 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from stages.hashing import hash_bytes, hash_tensors
+from stages.hashing import hash_bytes
 from stages.models.compute import Compute
 from stages.params import Params
 from stages.rates.policies import Plan
@@ -56,7 +55,7 @@ ENVIRONMENT = (
 
 
 def fingerprint(
-    params: Params, plan: Plan, seed: int, network: nn.Module, checksums: Mapping[str, str], compute: Compute
+    params: Params, plan: Plan, seed: int, weights: str, checksums: Mapping[str, str], compute: Compute
 ) -> str:
     """Return a digest of everything that decides what a replicate comes to.
 
@@ -64,7 +63,7 @@ def fingerprint(
         params: of which the sections model, optimizer, schedule and train count.
         plan: layer group -> rate and first epoch.
         seed: of the replicate.
-        network: with first weights, whatever they come from; those of another seed's head do as well.
+        weights: digest of first weights, whatever they come from; those of another seed's head do as well.
         checksums: of the prepared data.
         compute: device and precision.
     """
@@ -75,7 +74,7 @@ def fingerprint(
         },
         "plan": {group: [entry.rate, entry.first_epoch] for group, entry in plan.items()},
         "seed": seed,
-        "weights": hash_tensors(network.state_dict()),
+        "weights": weights,
         "data": dict(checksums),
         "code": code_digests(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},

@@ -52,5 +52,5 @@ def estimate_memory(network: Network, params: Params, images: npt.NDArray[np.uin
     weights = sum(parameter.nbytes for parameter in module.parameters())
     sizes = [tensor.untyped_storage().nbytes() for tensor in kept.values()]
     activations = sum(sizes) + 2 * max(sizes, default=0)  # the backward pass holds two more at a time
-    on_cpu = COPIES[params.optimizer.name] * weights + activations + PROCESS_BYTES[compute.device.type]
-    return on_cpu + images.nbytes if compute.device.type == "cuda" else on_cpu
+    copied = images.nbytes if compute.device.type == "cuda" else 0  # on the CPU they stay in their file
+    return COPIES[params.optimizer.name] * weights + activations + copied + PROCESS_BYTES[compute.device.type]

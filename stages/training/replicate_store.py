@@ -19,12 +19,12 @@ from stages.hashing import hash_bytes, hash_file
 from stages.progress import write_line
 from stages.training.divergence import Divergence
 from stages.training.loop import EpochMetrics
+from stages.training.memory import GIB
 from stages.training.state import Epoch
 from stages.training.trainer import ReplicateResult
 
 STORE = Path(".replicates")
 RECORD = "replicate.json"
-GIB = 2**30
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from stages.hashing import hash_tensors
 from stages.models.compute import Compute
 from stages.models.network import build_network
 from stages.params import Policy
@@ -25,7 +26,9 @@ def named(params):
 
     def named(params=params, policy=None, seed=1, module=network.module, checksums=None, compute=CPU):
         plan = plan_policy(policy or Policy(uniform=0.01), list(network.groups))
-        return fingerprint(params, plan, seed, module, checksums or {"images.npy": "1"}, compute)
+        return fingerprint(
+            params, plan, seed, hash_tensors(module.state_dict()), checksums or {"images.npy": "1"}, compute
+        )
 
     return named
 

@@ -8,7 +8,8 @@ import pytest
 
 from stages.training.divergence import Divergence
 from stages.training.loop import EpochMetrics
-from stages.training.replicate_store import GIB, RECORD, ReplicateStore
+from stages.training.memory import GIB
+from stages.training.replicate_store import RECORD, ReplicateStore
 from stages.training.state import Epoch
 from stages.training.trainer import ReplicateResult
 

@@ -119,6 +119,13 @@ def workers_of(process):
     return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 
+def started_with_workers(project):
+    """Start the training, and wait until its workers have saved states; return its process and theirs."""
+    running = start(project)
+    wait_for_states(project)
+    return running, workers_of(running)
+
+
 def wait_for_the_end_of(processes):
     _, alive = psutil.wait_procs(processes, timeout=60)
     assert not alive
@@ -153,9 +160,7 @@ def goes_on(project, before):
 @pytest.mark.parametrize("whom", ["the parent", "the whole group, as a terminal does"])
 def test_a_signal_saves_the_state_of_every_worker(long_project, name, whom):
     before, number = outputs(long_project), signal.Signals[name]
-    running = start(long_project)
-    wait_for_states(long_project)
-    workers = workers_of(running)
+    running, workers = started_with_workers(long_project)
     assert len(workers) == 2
     if whom == "the parent":
         running.send_signal(number)
@@ -172,9 +177,7 @@ def test_a_signal_saves_the_state_of_every_worker(long_project, name, whom):
 def test_a_killed_worker_is_told_in_one_line_and_the_others_save(long_project):
     """As where the system has no memory left."""
     before = outputs(long_project)
-    running = start(long_project)
-    wait_for_states(long_project)
-    workers = workers_of(running)
+    running, workers = started_with_workers(long_project)
     workers[0].kill()
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 1
@@ -187,9 +190,7 @@ def test_a_killed_worker_is_told_in_one_line_and_the_others_save(long_project):
 @pytest.mark.slow
 def test_workers_whose_parent_was_killed_save_and_end(long_project):
     before = outputs(long_project)
-    running = start(long_project)
-    wait_for_states(long_project)
-    workers = workers_of(running)
+    running, workers = started_with_workers(long_project)
     running.kill()
     running.communicate()
     wait_for_the_end_of(workers)
