@@ -21,8 +21,7 @@ def batch_size_on(device: torch.device) -> int:
 def predict_logits(classifier: Classifier, samples: Samples, compute: Compute) -> Tensor:
     """Return logits (samples, classes), float32, in the order of the samples, on the device.
 
-    A network's BatchNorm is folded into its convolutions, which rounds otherwise: its logits differ by what
-    `stages/models/folding.py` tolerates at most.
+    A network's BatchNorm is folded into its convolutions, which rounds otherwise; `stages/models/folding.py` says where.
     """
     classifier.module.eval()
     if isinstance(classifier, Network):

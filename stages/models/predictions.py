@@ -12,9 +12,9 @@ from torch import Tensor
 from stages.errors import UserError
 from stages.files import write_bytes
 from stages.hashing import hash_bytes, hash_file, hash_tensors
-from stages.models.checkpoint import KEY
 
 Logits = dict[str, Tensor]
+KEY = "differential-rates-logits"  # not that of checkpoints, which these files must not be taken for
 
 
 class _Stored(BaseModel):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from stages.errors import UserError
+from stages.models.checkpoint import load_checkpoint
 from stages.models.predictions import load_predictions, predictions_path, probabilities_of, save_predictions
 
 DATA = {"images.npy": "1", "samples.csv": "2"}
@@ -57,6 +58,11 @@ def test_missing_ones_are_named(checkpoint):
     predictions_path(checkpoint).unlink()
     with pytest.raises(UserError, match=r"seed-1\.logits\.safetensors is missing: run `dvc repro`"):
         load_predictions(checkpoint, DATA)
+
+
+def test_logits_are_not_taken_for_a_checkpoint(checkpoint):
+    with pytest.raises(UserError, match="holds tensors but is not a checkpoint of this project"):
+        load_checkpoint(predictions_path(checkpoint))
 
 
 def test_probabilities_add_up_to_one():
