@@ -1,7 +1,8 @@
 """Show the finished replicates that are kept under .replicates/, or remove them.
 
 A replicate is found again by a digest of all that decides it: parameters, images, code, versions and processor.
-Training takes it from there instead of training it again. params.yaml says how much room they may take (replicate_store.max_gib).
+Training takes it from there instead of training it again. params.yaml says how much room they may take
+(replicate_store.max_gib).
 """
 
 import argparse

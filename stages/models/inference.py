@@ -21,7 +21,7 @@ def batch_size_on(device: torch.device) -> int:
 def predict_logits(classifier: Classifier, samples: Samples, compute: Compute) -> Tensor:
     """Return logits (samples, classes), float32, in the order of the samples, on the device.
 
-    A network's BatchNorm is folded into its convolutions, which rounds otherwise; `stages/models/folding.py` says where.
+    A network's BatchNorm is folded into its convolutions, which rounds otherwise (`stages/models/folding.py`).
     """
     classifier.module.eval()
     if isinstance(classifier, Network):
