@@ -12,35 +12,56 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import Tensor
 
 from stages.aggregate import Metrics, summarize_replicates
 from stages.data.batches import Samples, open_samples
-from stages.data.store import Prepared, open_prepared, verified_checksums
+from stages.data.store import Prepared, open_prepared, open_splits, replicate_checksums, verified_checksums
 from stages.errors import UserError, run_cli
 from stages.evaluation.cka import grams_of, linear_cka
-from stages.evaluation.comparison import check_goal, compare_eval_mode, compare_on_split, compare_training
+from stages.evaluation.comparison import (
+    BySeed,
+    Pool,
+    ScoredReplicate,
+    check_goal,
+    compare_eval_mode,
+    compare_on_split,
+    compare_training,
+    difference_sample,
+    gap_sample,
+)
 from stages.evaluation.initial_features import initial_grams
 from stages.evaluation.metrics import Probabilities, metrics_by_class, reliability
-from stages.evaluation.statistics import LEVEL, POWER, decide
+from stages.evaluation.statistics import (
+    MIN_FOR_INTERVAL,
+    POWER,
+    is_unstable,
+    level_of_look,
+    paired_interval,
+    plan_intervals,
+    take_looks,
+    variance_parts,
+)
 from stages.evaluation.weight_change import relative_weight_change
 from stages.files import METRICS, write_csv, write_json
-from stages.metrics_files import Interval, TrainingMetrics, read_training_metrics
+from stages.metrics_files import Decision, Failures, Look, TrainingMetrics, read_training_metrics
 from stages.models.checkpoint import CHECKPOINTS, checkpoint_name, load_checkpoint
 from stages.models.compute import set_up_compute, worker_limit
 from stages.models.inference import predict_logits
 from stages.models.network import Network, build_network
 from stages.models.predictions import load_predictions, probabilities_of
-from stages.params import ARMS, Arm, Goal, Params, Split, load_params
+from stages.params import ARMS, HIGHER_IS_BETTER, Arm, Evidence, Params, Split, load_params
 from stages.progress import with_progress
 
 SCORED: tuple[Split, ...] = ("train", "val", "test")
-# Validation images on which features are compared; at a time; and as few as make an estimate.
+# Images on which features are compared; at a time; and as few as make an estimate.
 COMPARED_IMAGES, COMPARED_BATCH, SMALLEST_BATCH = 128, 64, 4
-
-ByReplicate = dict[Arm, dict[int, Probabilities]]
+PLANNED_REPLICATES = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 30, 50, 100)
+PLANNED_IMAGES = (1.0, 2.0, 4.0)  # times those that were tested
 
 
 @dataclass(frozen=True)
@@ -49,168 +70,287 @@ class Score:
 
     Attributes:
         probabilities: split -> (samples, classes).
-        weight_change: layer group -> relative change of its weights.
-        cka: layer group -> similarity of its features.
+        weight_change: layer group -> relative change of its weights; None where the replicate diverged.
+        cka: layer group -> similarity of its features; likewise.
     """
 
     probabilities: dict[Split, Probabilities]
-    weight_change: Metrics
-    cka: Metrics
+    weight_change: Metrics | None = None
+    cka: Metrics | None = None
+
+
+Scores = dict[tuple[Arm, int], Score]
+ByReplicate = dict[int, Prepared]
 
 
 def main() -> None:
     """Evaluate both arms."""
     argparse.ArgumentParser(prog="python -m stages.evaluate", description=__doc__).parse_args()
     params, training = load_params(), read_training_metrics()
-    seeds = paired_seeds(params.train.seeds, training)
-    checksums = verified_checksums()
-    prepared = open_prepared()
-    scores = score_checkpoints(seeds, params, prepared, checksums)
-    probabilities: dict[Split, ByReplicate] = {
-        split: {arm: {seed: scores[arm, seed].probabilities[split] for seed in seeds} for arm in ARMS}
+    check_finished(training)
+    checksums, prepared = verified_checksums(), open_prepared()
+    splits = open_splits(prepared, params.train.seeds)
+    replicates = {seed: prepared.of_replicate(splits[seed]) for seed in params.train.seeds}
+    data = {seed: replicate_checksums(checksums, splits[seed]) for seed in params.train.seeds}
+    scores = score_checkpoints(replicates, training, params, data)
+    scored: dict[Split, BySeed] = {
+        split: {
+            seed: ScoredReplicate(
+                images.rows(split),
+                images.labels(split),
+                {arm: scores[arm, seed].probabilities[split] for arm in ARMS},
+            )
+            for seed, images in replicates.items()
+        }
         for split in SCORED
     }
-    write_json(METRICS / "evaluation.json", evaluate(scores, probabilities, seeds, training, prepared, params.goal))
-    write_tables(probabilities, prepared)
+    write_json(METRICS / "evaluation.json", evaluate(scores, scored, training, replicates, params))
+    write_tables(scored, prepared)
 
 
-def paired_seeds(seeds: list[int], training: Mapping[Arm, TrainingMetrics]) -> list[int]:
-    """Return the seeds that came to an end in both arms.
+def check_finished(training: Mapping[Arm, TrainingMetrics]) -> None:
+    """Check that each arm has a replicate that came to its end.
 
     Raises:
-        UserError: there is none, so there is nothing to compare.
+        UserError: one has none, so there is nothing to compare.
     """
-    paired = [seed for seed in seeds if all(seed in training[arm].seeds for arm in ARMS)]
-    if not paired:
-        diverged = "; ".join(
-            f"{arm}: {', '.join(map(str, of_arm))}" for arm, of_arm in diverged_seeds(training).items()
-        )
-        raise UserError(f"lr: no seed came to an end in both arms (diverged are {diverged}): lower the rates")
-    return paired
-
-
-def diverged_seeds(training: Mapping[Arm, TrainingMetrics]) -> dict[Arm, list[int]]:
-    """Return the seeds whose replicates diverged, of the arms that have any."""
-    return {arm: list(training[arm].diverged) for arm in ARMS if training[arm].diverged}
+    for arm in ARMS:
+        if training[arm].seeds.keys() <= training[arm].diverged.keys():
+            raise UserError(
+                f"lr: every replicate of the {arm} arm diverged, so there is nothing to compare: lower its rates"
+            )
 
 
 def score_checkpoints(
-    seeds: list[int], params: Params, prepared: Prepared, checksums: Mapping[str, str]
-) -> dict[tuple[Arm, int], Score]:
+    replicates: ByReplicate,
+    training: Mapping[Arm, TrainingMetrics],
+    params: Params,
+    checksums: Mapping[int, Mapping[str, str]],
+) -> Scores:
     """Score the checkpoints of both arms on every split, and compare them with the weights that they began with.
 
     What training has written of the training and validation images is taken as it is; the test images are shown here.
-    Several checkpoints are scored at a time, each on a thread of its own.
+    Several checkpoints are scored at a time, each on a thread of its own. What diverged has no checkpoint: it counts as
+    the majority class.
+
+    Args:
+        replicates: seed -> the images with its splits.
+        training: content of metrics/ARM.json, by arm.
+        params: of the experiment.
+        checksums: seed -> of the images and its splits.
     """
     compute = set_up_compute(params.train)
-    samples = open_samples(prepared, ("val", "test"), compute.device)
-    compared = compared_batches(samples["val"])
+    tested = {seed: open_samples(images, ("test",), compute.device)["test"] for seed, images in replicates.items()}
+    classes = len(next(iter(replicates.values())).classes)
+    compared = compared_batches(replicates, compute.device)
     building = threading.Lock()  # networks draw their first weights from torch's one generator
 
     def first_network(seed: int) -> Network:
-        return build_network(params.model, len(prepared.classes), seed)
+        return build_network(params.model, classes, seed)
 
-    grams = initial_grams(((seed, first_network(seed)) for seed in seeds), compared, compute)
+    grams = initial_grams(((seed, first_network(seed)) for seed in replicates), compared, compute)
 
     def score(arm: Arm, seed: int) -> Score:
+        if seed in training[arm].diverged:
+            return Score({split: majority_probabilities(replicates[seed], split) for split in SCORED})
         path = CHECKPOINTS / arm / checkpoint_name(seed)
         with building:
             trained, first = load_checkpoint(path).network, first_network(seed)
         weight_change = relative_weight_change(first.module, trained.module, trained.groups)
         cka = linear_cka(grams[seed], grams_of(trained, compared, compute))
-        logits = {**load_predictions(path, checksums), "test": predict_logits(trained, samples["test"], compute)}
+        logits = {**load_predictions(path, checksums[seed]), "test": predict_logits(trained, tested[seed], compute)}
         return Score({split: probabilities_of(logits[split]).numpy() for split in SCORED}, weight_change, cka)
 
-    replicates = [(arm, seed) for arm in ARMS for seed in seeds]
-    threads = 1 if compute.device.type == "cuda" else min(worker_limit(params.train), len(replicates))
+    pairs = [(arm, seed) for arm in ARMS for seed in replicates]
+    threads = 1 if compute.device.type == "cuda" else min(worker_limit(params.train), len(pairs))
     with ThreadPoolExecutor(threads, initializer=partial(torch.set_num_threads, params.train.threads)) as pool:
-        scored = pool.map(score, *zip(*replicates, strict=True))
-        shown = with_progress(scored, "evaluating", unit=" checkpoints", total=len(replicates))
-        return dict(zip(replicates, shown, strict=True))
+        scored = pool.map(score, *zip(*pairs, strict=True))
+        shown = with_progress(scored, "evaluating", unit=" checkpoints", total=len(pairs))
+        return dict(zip(pairs, shown, strict=True))
 
 
-def compared_batches(samples: Samples) -> list[Tensor]:
-    """Return the pixels of images from all over a split, in batches, without a rest that is too small to compare."""
-    evenly = torch.linspace(0, len(samples) - 1, min(COMPARED_IMAGES, len(samples))).round().long()
-    few = Samples(samples.pixels, samples.rows[evenly], samples.labels[evenly])
+def majority_probabilities(images: Prepared, split: Split) -> Probabilities:
+    """Return what one has in hand where training diverged: all classes equally probable, and the largest one first."""
+    probabilities = np.full((len(images.rows(split)), len(images.classes)), 1.0)
+    probabilities[:, images.majority_class] += 1e-9
+    normalized: Probabilities = probabilities / probabilities.sum(1, keepdims=True)
+    return normalized
+
+
+def compared_batches(replicates: ByReplicate, device: torch.device) -> list[Tensor]:
+    """Return the pixels of images that some replicate validates on, in batches, without a rest too small to compare."""
+    rows = np.unique(np.concatenate([images.rows("val") for images in replicates.values()]))
+    evenly = rows[np.linspace(0, len(rows) - 1, min(COMPARED_IMAGES, len(rows))).round().astype(int)]
+    first = next(iter(replicates.values()))
+    samples = open_samples(first, ("val",), device)["val"]
+    few = Samples(samples.pixels, torch.from_numpy(evenly).to(samples.rows.device), torch.zeros(len(evenly)).to(device))
     return [pixels for pixels, _ in few.batches(COMPARED_BATCH) if len(pixels) >= SMALLEST_BATCH]
 
 
 def evaluate(
-    scores: Mapping[tuple[Arm, int], Score],
-    probabilities: Mapping[Split, ByReplicate],
-    seeds: list[int],
+    scores: Scores,
+    scored: Mapping[Split, BySeed],
     training: Mapping[Arm, TrainingMetrics],
-    prepared: Prepared,
-    goal: Goal,
+    replicates: ByReplicate,
+    params: Params,
 ) -> dict[str, Any]:
     """Return the content of metrics/evaluation.json."""
-    compared = {split: compare_on_split(prepared.labels(split), probabilities[split]) for split in SCORED}
-    accuracy = Interval(**compared["test"]["interval"]["accuracy"])
-    diverged = diverged_seeds(training)
+    first = next(iter(replicates.values()))
+    pool = Pool(image_units(first), params.data.folds or 1)
+    compared = {
+        split: compare_on_split(scored[split], Pool(pool.units) if split != "test" else pool) for split in SCORED
+    }
+    gap = gap_sample(scored["train"], scored["val"], pool)
+    failures = find_failures(scored["test"], training)
+    ended = {arm: [seed for seed in replicates if scores[arm, seed].cka is not None] for arm in ARMS}
     return {
-        "verdict": {
-            "decision": decide(accuracy),
-            "metric": "accuracy on test",
-            "level": LEVEL,
-            "power": POWER,
-            **accuracy.model_dump(),
-        },
-        **({"diverged": diverged} if diverged else {}),
-        "goal": {**goal.model_dump(), **{arm: check_goal(goal, training[arm]) for arm in ARMS}},
-        "training": compare_training(training, seeds),
-        "eval_mode": compare_eval_mode(compared["train"], compared["val"]),
+        **weigh_evidence(scored["test"], pool, failures, replicates, params.evidence),
+        "failures": failures.model_dump(),
+        "goal": {**params.goal.model_dump(), **{arm: check_goal(params.goal, training[arm]) for arm in ARMS}},
+        "training": compare_training(training, gap),
+        "eval_mode": compare_eval_mode(compared["train"], compared["val"], gap),
         **{str(split): of_split for split, of_split in compared.items()},
         "relative_weight_change": {
-            arm: summarize_replicates({seed: scores[arm, seed].weight_change for seed in seeds}) for arm in ARMS
+            arm: summarize_replicates({seed: scores[arm, seed].weight_change or {} for seed in ended[arm]})
+            for arm in ARMS
         },
-        "linear_cka": {arm: summarize_replicates({seed: scores[arm, seed].cka for seed in seeds}) for arm in ARMS},
+        "linear_cka": {
+            arm: summarize_replicates({seed: scores[arm, seed].cka or {} for seed in ended[arm]}) for arm in ARMS
+        },
     }
 
 
-def write_tables(probabilities: Mapping[Split, ByReplicate], prepared: Prepared) -> None:
-    """Write what is too long for JSON: metrics by class, reliability, and every validation image."""
-    val_labels, val = prepared.labels("val"), probabilities["val"]
-    write_csv(
-        METRICS / "per_class.csv",
-        pd.concat(per_class_table(prepared, split, by_replicate) for split, by_replicate in probabilities.items()),
+def image_units(images: Prepared) -> npt.NDArray[np.intp]:
+    """Return a number for each image that images of the same group share."""
+    groups, names = images.samples["group"], images.samples["image"]
+    numbers: npt.NDArray[np.intp] = pd.factorize(("group " + groups).where(groups != "", "image " + names))[0]
+    return numbers
+
+
+def find_failures(tested: BySeed, training: Mapping[Arm, TrainingMetrics]) -> Failures:
+    """Find the replicates whose loss was not finite, and those that take every test image for the same class."""
+    return Failures.model_validate(
+        {
+            arm: {
+                "diverged": list(training[arm].diverged),
+                "collapsed": [
+                    seed
+                    for seed, of_seed in tested.items()
+                    if seed not in training[arm].diverged and len(np.unique(of_seed.probabilities[arm].argmax(1))) == 1
+                ],
+            }
+            for arm in ARMS
+        }
     )
-    write_csv(METRICS / "reliability.csv", stack_replicates(val, lambda of_one: reliability(val_labels, of_one)))
+
+
+def weigh_evidence(
+    tested: BySeed, pool: Pool, failures: Failures, replicates: ByReplicate, evidence: Evidence
+) -> dict[str, Any]:
+    """Return the verdict, and what more replicates and images would bring."""
+    sample = difference_sample(evidence.metric, tested, pool)
+    looks = evidence.looks or [sample.replicates]
+    taken = take_looks(sample, looks, HIGHER_IS_BETTER[evidence.metric])
+    level, last = level_of_look(looks, len(taken) - 1), taken[-1].interval
+    decided = next((look for look in taken if look.decision != "no difference shown"), None)
+    unstable = is_unstable(failures, sample.replicates)
+    parts = variance_parts(sample)
+    apart, average = without_near_duplicates(tested, replicates)
+    return {
+        "verdict": {
+            "decision": decision(decided, unstable=unstable),
+            "metric": evidence.metric,
+            "power": POWER,
+            **last.model_dump(),
+            "looks": [look.model_dump(exclude_none=True) for look in taken],
+            "reached_at": decided.replicates if decided and not unstable else None,
+            "units": "groups" if len(sample.sizes) < sample.sizes.sum() else "images",
+            "effective_units": sample.effective_units,
+            "variance": {"replicates": parts.replicates, "images": parts.images},
+            "near_duplicates": average,
+            "without_near_duplicates": paired_interval(
+                difference_sample(evidence.metric, apart, pool), level
+            ).model_dump()
+            if average and apart
+            else None,
+        },
+        "plan": [
+            planned.model_dump()
+            for planned in plan_intervals(sample, planned_replicates(sample.folds), list(PLANNED_IMAGES), level)
+        ]
+        if sample.replicates > 1 and sample.effective_units >= MIN_FOR_INTERVAL
+        else [],
+    }
+
+
+def decision(decided: Look | None, unstable: bool) -> Decision:
+    """Return the verdict in a word."""
+    return "unstable" if unstable else decided.decision if decided else "no difference shown"
+
+
+def planned_replicates(folds: int) -> list[int]:
+    """Return numbers of replicates to plan for; with folds, of whole rounds."""
+    return sorted({max(-(-number // folds) * folds, 2) for number in PLANNED_REPLICATES})
+
+
+def without_near_duplicates(tested: BySeed, replicates: ByReplicate) -> tuple[dict[int, ScoredReplicate], float]:
+    """Return the replicates without test images that look almost like one they trained or validated on.
+
+    Returns:
+        Them, or none where a class would be missing; and how many images of a replicate that leaves out, on average.
+    """
+    kept, left_out = {}, []
+    for seed, of_seed in tested.items():
+        samples = replicates[seed].samples
+        seen = set(samples.loc[samples["split"].isin(["train", "val"]), "near_duplicates"]) - {""}
+        is_apart = ~samples["near_duplicates"].iloc[of_seed.rows].isin(seen).to_numpy()
+        kept[seed] = of_seed.part(is_apart)
+        left_out.append(int((~is_apart).sum()))
+        if len(np.unique(kept[seed].labels)) < len(np.unique(of_seed.labels)):
+            return {}, float(np.mean(left_out))
+    return kept, float(np.mean(left_out))
+
+
+def write_tables(scored: Mapping[Split, BySeed], prepared: Prepared) -> None:
+    """Write what is too long for JSON: metrics by class, reliability, and every validation image."""
+    val = scored["val"]
+    by_class = [
+        stack_replicates(
+            of_split, lambda of, arm: metrics_by_class(of.labels, of.probabilities[arm], prepared.classes)
+        ).assign(split=split)
+        for split, of_split in scored.items()
+    ]
+    table = pd.concat(by_class)
+    write_csv(METRICS / "per_class.csv", table[["split", *table.columns.drop("split")]])
+    by_bin = stack_replicates(val, lambda of, arm: reliability(of.labels, of.probabilities[arm]))
+    write_csv(METRICS / "reliability.csv", by_bin)
     for arm in ARMS:
-        write_csv(METRICS / f"{arm}_predictions.csv", predictions_table(prepared, "val", val[arm]))
+        write_csv(METRICS / f"{arm}_predictions.csv", predictions_table(prepared, val, arm))
 
 
-def stack_replicates(by_replicate: ByReplicate, table: Callable[[Probabilities], pd.DataFrame]) -> pd.DataFrame:
+def stack_replicates(replicates: BySeed, table: Callable[[ScoredReplicate, Arm], pd.DataFrame]) -> pd.DataFrame:
     """Return the tables of all replicates as one, with the columns `arm` and `seed` before their own."""
     return pd.concat(
-        pd.concat({(arm, seed): table(of_one)}, names=["arm", "seed"]).reset_index(level=["arm", "seed"])
-        for arm, by_seed in by_replicate.items()
-        for seed, of_one in by_seed.items()
+        pd.concat({(arm, seed): table(of_seed, arm)}, names=["arm", "seed"]).reset_index(level=["arm", "seed"])
+        for arm in ARMS
+        for seed, of_seed in replicates.items()
     )
 
 
-def per_class_table(prepared: Prepared, split: Split, by_replicate: ByReplicate) -> pd.DataFrame:
-    """Return precision, recall and F1 of every class, replicate by replicate."""
-    labels = prepared.labels(split)
-    table = stack_replicates(by_replicate, lambda of_one: metrics_by_class(labels, of_one, prepared.classes))
-    table.insert(0, "split", split)
-    return table
-
-
-def predictions_table(prepared: Prepared, split: Split, by_seed: dict[int, Probabilities]) -> pd.DataFrame:
+def predictions_table(prepared: Prepared, replicates: BySeed, arm: Arm) -> pd.DataFrame:
     """Return the actual and the predicted class of every image of a split, and the probability of the predicted one."""
-    samples, classes = prepared.samples.iloc[prepared.rows(split)], prepared.classes
+    classes = prepared.classes
     return pd.concat(
         pd.DataFrame(
             {
                 "seed": seed,
-                "image": samples["image"],
-                "actual": samples["class"],
-                "predicted": [classes[label] for label in of_one.argmax(1)],
-                "confidence": of_one.max(1),
+                "image": prepared.samples["image"].iloc[of_seed.rows],
+                "actual": prepared.samples["class"].iloc[of_seed.rows],
+                "predicted": [classes[label] for label in of_seed.probabilities[arm].argmax(1)],
+                "confidence": of_seed.probabilities[arm].max(1),
             }
         )
-        for seed, of_one in by_seed.items()
+        for seed, of_seed in replicates.items()
     )
 
 

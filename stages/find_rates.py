@@ -24,7 +24,7 @@ from rich.console import Console
 from torch import nn
 
 from stages.data.batches import Samples, batch_sizes, open_samples
-from stages.data.store import open_prepared
+from stages.data.store import open_prepared, open_splits
 from stages.errors import UserError, run_cli
 from stages.files import write_csv, write_text
 from stages.models.compute import Compute, report_out_of_memory, set_up_compute
@@ -69,7 +69,8 @@ def main() -> None:
     every_core = max(params.train.threads, joblib.cpu_count())  # one network is trained at a time
     compute = set_up_compute(params.train.model_copy(update={"threads": every_core}))
     prepared = open_prepared()
-    samples = open_samples(prepared, ["train"], compute.device)["train"]
+    splits = open_splits(prepared, params.train.seeds).iloc[:, 0]
+    samples = open_samples(prepared.of_replicate(splits), ["train"], compute.device)["train"]
     network = build_network(params.model, len(prepared.classes), seed)
     check_image_size(network, params.model, prepared.image_size, prepared.channels)
     network.module.to(compute.device)
@@ -97,9 +98,9 @@ def check_prepared_is_current() -> None:
     Raises:
         UserError: they are not, or not there.
     """
-    status = [sys.executable, "-m", "dvc", "status", "--quiet", "prepare"]
+    status = [sys.executable, "-m", "dvc", "status", "--quiet", "split"]
     if subprocess.run(status, check=False, capture_output=True).returncode:
-        raise UserError("data: data/prepared is not what params.yaml asks for: run `dvc repro prepare`, which makes it")
+        raise UserError("data: data/prepared is not what params.yaml asks for: run `dvc repro split`, which makes it")
 
 
 def find_rates(

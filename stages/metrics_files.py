@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from stages.aggregate import Metrics
 from stages.errors import UserError
 from stages.files import METRICS, read_json
-from stages.params import ARMS, Arm, Split
+from stages.params import ARMS, Arm, Metric, Split
 
-Decision = Literal["better", "worse", "no difference shown"]
+Decision = Literal["better", "worse", "no difference shown", "unstable"]
 
 
 class Record(BaseModel):
@@ -50,55 +50,69 @@ class TrainingMetrics(Record):
 
     Attributes:
         learning_rates: layer group -> rate before the schedule scales it, from input to head; 0 where it never learns.
-        mean: over the replicates that came to an end, of the last epoch; None where none did.
+        mean: over the replicates, of the last epoch; one that diverged counts as the majority class.
         std: likewise.
         seeds: each of them.
-        diverged: seed -> where, of the others.
+        diverged: seed -> where, of those that did.
     """
 
     learning_rates: Metrics
-    mean: Metrics | None = None
-    std: dict[str, float | None] | None = None
-    seeds: dict[int, Metrics] = {}
+    mean: Metrics
+    std: dict[str, float | None]
+    seeds: Annotated[dict[int, Metrics], Field(min_length=1)]
     diverged: dict[int, DivergenceRecord] = {}
-
-
-class SplitCounts(Record):
-    """How many images a split has, and of each class."""
-
-    images: int
-    classes: dict[str, int]
 
 
 class PrepareMetrics(Record):
     """metrics/prepare.json.
 
     Attributes:
-        images: in all splits.
-        skipped: images that cannot be used.
-        unassigned: images that no split takes.
+        images: that can be used.
+        skipped: images that cannot.
         image_size: height and width in pixels.
         channels: 1 for gray, 3 for RGB.
-        train: one of the splits.
-        val: likewise.
-        test: likewise.
+        classes: class -> images.
+        groups: of images; 0 where the source names none.
+        near_duplicates: images that look almost like another.
         checks: check -> findings.
     """
 
     images: int
     skipped: int
-    unassigned: int
     image_size: int
     channels: Literal[1, 3]
-    train: SplitCounts
-    val: SplitCounts
-    test: SplitCounts
+    classes: dict[str, int]
+    groups: int
+    near_duplicates: int
     checks: dict[str, int]
 
-    def counts(self, split: Split) -> SplitCounts:
-        """Return the counts of one split."""
-        counts: SplitCounts = getattr(self, split)
-        return counts
+
+class SplitMetrics(Record):
+    """metrics/splits.json, numbers of images.
+
+    Attributes:
+        replicates: that draw their splits.
+        folds: so many replicates test every image once; None where all share the test images.
+        part: of the images that the experiment uses.
+        development: images set aside for choosing rates.
+        train: of the first replicate; others may have a few more or less.
+        val: likewise.
+        test: likewise.
+        tested: by any replicate.
+        tested_groups: groups of these.
+        unused: neither trained on, nor validated, nor tested, by any.
+    """
+
+    replicates: int
+    folds: int | None
+    part: Literal["main", "development"]
+    development: int
+    train: int
+    val: int
+    test: int
+    tested: int
+    tested_groups: int
+    unused: int
 
 
 class Interval(Record):
@@ -106,16 +120,19 @@ class Interval(Record):
 
     Attributes:
         estimate: differential − baseline.
-        low: lower end of the interval; None where there is no spread to take it from: a single replicate, or arms that
-            differ by the same everywhere.
+        low: lower end of the interval; None where there is none.
         high: its upper end.
+        level: of the interval.
         minimum_detectable_difference: the true difference that data like these would show with a power of about 80 %.
+        reason: why there is no interval.
     """
 
     estimate: float
-    low: float | None
-    high: float | None
-    minimum_detectable_difference: float | None
+    low: float | None = None
+    high: float | None = None
+    level: float | None = None
+    minimum_detectable_difference: float | None = None
+    reason: str | None = None
 
     def clipped(self, most: float) -> "Interval":
         """Return the interval without what no difference can reach, from -most to most."""
@@ -124,20 +141,64 @@ class Interval(Record):
         return self.model_copy(update={"low": max(self.low, -most), "high": min(self.high, most)})
 
 
+class Look(Record):
+    """What was decided after so many replicates, by an interval at the level of that look."""
+
+    replicates: int
+    interval: Interval
+    decision: Decision
+
+
+class PlannedInterval(Record):
+    """What to expect of so many replicates and test images, with a range (80 %).
+
+    Attributes:
+        replicates: of each arm.
+        images: that are tested.
+        half_width: of the interval.
+        half_width_low: lower end of its range.
+        half_width_high: upper end.
+        shown: the true difference that would be shown with a power of 80 %.
+        shown_low: lower end of its range.
+        shown_high: upper end.
+    """
+
+    replicates: int
+    images: int
+    half_width: float
+    half_width_low: float
+    half_width_high: float
+    shown: float
+    shown_low: float
+    shown_high: float
+
+
 class Verdict(Interval):
     """What the evidence says, by a rule that is fixed beforehand.
 
     Attributes:
-        decision: by the interval.
-        metric: of which, on which images.
-        level: of the interval.
+        decision: of the first look that decides; unstable where some replicates of an arm failed and others did not.
+        metric: of which.
         power: with which the minimum detectable difference would be shown.
+        looks: that have been reached, in their order; the interval above is the last one's.
+        reached_at: replicates at the look that decided; None where none did.
+        units: what was drawn, images by themselves or groups of them.
+        effective_units: how many of equal size would say as much.
+        variance: of the estimate: the part of the replicates, and that of the images that they share.
+        near_duplicates: test images that look like a training or validation image of their replicate, on average.
+        without_near_duplicates: the difference without these.
     """
 
     decision: Decision
-    metric: str
-    level: float
+    metric: Metric
     power: float
+    looks: list[Look]
+    reached_at: int | None
+    units: Literal["images", "groups"]
+    effective_units: float
+    variance: dict[str, float]
+    near_duplicates: float
+    without_near_duplicates: Interval | None
 
 
 class GoalMetric(Record):
@@ -178,6 +239,26 @@ class GoalResult(ByArm[ArmGoal]):
     train_accuracy_below: float
 
 
+class ArmFailures(Record):
+    """Seeds of an arm whose loss was not finite, and seeds whose network takes every test image for one class."""
+
+    diverged: list[int] = []
+    collapsed: list[int] = []
+
+    @property
+    def seeds(self) -> list[int]:
+        """All of them."""
+        return sorted({*self.diverged, *self.collapsed})
+
+
+class Failures(ByArm[ArmFailures]):
+    """The replicates that failed. They count: one that diverged as the majority class, with a loss of ln C."""
+
+    def of(self, arm: Arm) -> list[int]:
+        """Return the seeds of an arm that failed."""
+        return self.arm(arm).seeds
+
+
 class McNemar(Record):
     """Images that one arm alone gets right, and McNemar's exact p of whether they are as many."""
 
@@ -201,9 +282,11 @@ class SplitComparison(Comparison):
     """A comparison on the images of one split, in evaluation mode.
 
     Attributes:
-        mcnemar: seed -> its test.
+        interval: of every metric that may be the verdict's.
+        mcnemar: seed -> its test; it concerns one pair of networks.
     """
 
+    interval: dict[Metric, Interval]  # type: ignore[assignment]
     mcnemar: dict[int, McNemar]
 
 
@@ -219,7 +302,8 @@ class Evaluation(Record):
 
     Attributes:
         verdict: on the test images.
-        diverged: arm -> seeds that did not come to an end, of the arms that have any.
+        failures: replicates that diverged or collapsed.
+        plan: what more replicates and test images would bring, for the verdict's metric.
         goal: the thresholds, and how the arms stand to them.
         training: differences of training metrics as counted while the network learns.
         eval_mode: the overfitting gap with both accuracies measured in evaluation mode.
@@ -231,7 +315,8 @@ class Evaluation(Record):
     """
 
     verdict: Verdict
-    diverged: dict[Arm, list[int]] = {}
+    failures: Failures
+    plan: list[PlannedInterval]
     goal: GoalResult
     training: TrainingComparison
     eval_mode: Comparison
@@ -248,7 +333,7 @@ class Evaluation(Record):
 
     @property
     def replicates(self) -> int:
-        """How many seeds came to an end in both arms."""
+        """How many seeds both arms were trained with."""
         return len(self.test.difference.seeds)
 
 
@@ -258,6 +343,11 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 def read_prepare_metrics() -> PrepareMetrics:
     """Read metrics/prepare.json."""
     return _read(METRICS / "prepare.json", PrepareMetrics)
+
+
+def read_split_metrics() -> SplitMetrics:
+    """Read metrics/splits.json."""
+    return _read(METRICS / "splits.json", SplitMetrics)
 
 
 def read_training_metrics() -> dict[Arm, TrainingMetrics]:

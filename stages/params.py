@@ -1,6 +1,7 @@
 """The schema of params.yaml: the one place that knows every parameter, its type and its bounds."""
 
 import difflib
+import itertools
 import math
 import re
 import reprlib
@@ -71,13 +72,6 @@ class SplitFractions(Section):
     val: Fraction
     test: Fraction
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        total = math.fsum((self.train, self.val, self.test))
-        if total > 1 + 1e-9:
-            raise ValueError(f"the fractions add up to {total:g}, which is more than 1")
-        return self
-
 
 class MaxImages(Section):
     """The most images that are taken; null takes all."""
@@ -101,7 +95,10 @@ class Data(Section):
     # Five halvings, as in every network of the ResNet line, leave less than one pixel of anything smaller.
     image_size: Annotated[int, Field(ge=32, le=4096)]
     color: Literal["auto", "gray", "rgb"]
+    development: Annotated[float, Field(ge=0, lt=1)]
+    part: Literal["main", "development"]
     split: SplitFractions
+    folds: Annotated[int, Field(ge=2, le=100)] | None
     split_by: Literal["stratified", "hash"]
     max_images: MaxImages
     seed: Seed
@@ -114,6 +111,21 @@ class Data(Section):
         for source, key in (("table", "table"), ("torchvision", "dataset")):
             if self.source == source and getattr(self, key) is None:
                 raise ValueError(f"{key} must be set where source is {source}")
+        return self
+
+    @model_validator(mode="after")
+    def _the_fractions_fit(self) -> Self:
+        test = 1 / self.folds if self.folds else self.split.test
+        total = math.fsum((self.split.train, self.split.val, test))
+        if total > 1 + 1e-9:
+            folds = f", with 1/{self.folds} for each of the folds," if self.folds else ""
+            raise ValueError(f"the fractions of split{folds} add up to {total:g}, which is more than 1")
+        return self
+
+    @model_validator(mode="after")
+    def _there_is_a_development_part(self) -> Self:
+        if self.part == "development" and not self.development:
+            raise ValueError("part is development, which is empty: set development above 0")
         return self
 
 
@@ -253,6 +265,30 @@ class Goal(Section):
     train_accuracy_below: Annotated[float, Field(ge=0, le=1)]
 
 
+Metric = Literal["accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "loss", "brier"]
+HIGHER_IS_BETTER: dict[Metric, bool] = {
+    "accuracy": True,
+    "balanced_accuracy": True,
+    "macro_f1": True,
+    "roc_auc": True,
+    "loss": False,
+    "brier": False,
+}
+
+
+def _ascending_looks(looks: list[int]) -> list[int]:
+    if any(later <= earlier for earlier, later in itertools.pairwise(looks)):
+        raise ValueError(f"should grow from look to look, is {looks}")
+    return looks
+
+
+class Evidence(Section):
+    """What decides, and after how many replicates one looks."""
+
+    metric: Metric
+    looks: Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1), AfterValidator(_ascending_looks)] | None
+
+
 class Review(Section):
     """What a reviewer compares."""
 
@@ -270,6 +306,7 @@ class Params(Section):
     train: Train
     resume: Resume
     replicate_store: ReplicateStore
+    evidence: Evidence
     goal: Goal
     review: Review
 
@@ -279,6 +316,22 @@ class Params(Section):
             raise ValueError(
                 f"schedule.warmup: {self.schedule.warmup:g} epochs leave nothing of the {self.train.epochs} epochs; "
                 f"set it below train.epochs"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _looks_and_folds_fit_the_replicates(self) -> Self:
+        replicates, looks, folds = len(self.train.seeds), self.evidence.looks, self.data.folds
+        if looks and replicates not in looks:
+            raise ValueError(
+                f"evidence.looks: {replicates} seeds in train.seeds are none of the declared looks {looks}; train as "
+                f"many as one of them, or set evidence.looks to null where {replicates} were fixed beforehand"
+            )
+        uneven = [number for number in [replicates, *(looks or [])] if folds and number % folds]
+        if uneven:
+            raise ValueError(
+                f"data.folds: {uneven[0]} replicates do not test each image equally often; let train.seeds and "
+                f"evidence.looks have multiples of {folds}"
             )
         return self
 

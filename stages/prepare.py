@@ -1,8 +1,7 @@
-"""Check, decode, resize and split the images once, so that training never does.
+"""Check, decode and resize the images once, whatever the splits, so that training never does.
 
 Writes data/prepared/ (the array and the table of samples), data/contact_sheet.svg, metrics/prepare.json (counts of the
-images and of all that the checks found), metrics/prepare_checks.csv (what they found, image by image) and
-metrics/class_balance.csv.
+images and of all that the checks found) and metrics/prepare_checks.csv (what they found, image by image).
 """
 
 import argparse
@@ -18,14 +17,14 @@ from rich.text import Text
 
 from stages.data.checks import CHECKS, Finding, as_table, blocking_problems, count_findings, effective_consequence
 from stages.data.decoding import DecodeJob, decode_all
-from stages.data.duplicates import near_duplicates, same_pixels
+from stages.data.duplicates import near_duplicates, same_pixels, units
 from stages.data.image_set import ImageSet
 from stages.data.sources import load_source
-from stages.data.splits import UNUSED, class_balance, few_samples, groups_in_two_splits, split_samples, splits_too_small
+from stages.data.splits import groups_in_two_splits
 from stages.data.store import PREPARED, make_array, open_prepared, write_samples
 from stages.errors import UserError, run_cli
 from stages.files import METRICS, atomic_directory, write_csv, write_json, write_text
-from stages.params import SPLITS, Data, load_params
+from stages.params import Data, load_params
 from stages.progress import progress_bar
 from stages.reporting.thumbnails import contact_sheet
 
@@ -38,16 +37,14 @@ class PrepareResult:
     """What became of the images.
 
     Attributes:
-        samples: a row for each image of the array, with its `class` and its `split`; a skipped one has no split.
+        samples: a row for each image of the array, as `store.Prepared` describes it.
         source: where they came from.
-        balance: a row for each split and class, with the number of its images.
         findings: of every check.
         problems: why params.yaml does not allow to go on, in lines for people; none where it does.
     """
 
     samples: pd.DataFrame
     source: ImageSet
-    balance: pd.DataFrame
     findings: list[Finding]
     problems: list[str]
 
@@ -70,7 +67,6 @@ def main() -> None:
     result = prepare(data)
     counts = summarize(result, data)
     write_text(CONTACT_SHEET, contact_sheet(open_prepared()))
-    write_csv(METRICS / "class_balance.csv", result.balance)
     write_csv(METRICS / "prepare_checks.csv", as_table(result.findings, data))
     write_json(METRICS / "prepare.json", counts)
     print("prepared", describe_counts(counts))
@@ -110,21 +106,18 @@ def dry_run(data: Data, as_json: bool) -> None:
 
 
 def check_and_decode(data: Data, folder: Path | None) -> PrepareResult:
-    """Find the images, give each its split, decode those that are used, and look for what is wrong.
+    """Find the images, decode them, and look for what is wrong.
 
     Args:
         data: the section of params.yaml.
         folder: where the array is written; None writes and downloads nothing.
     """
     source = load_source(data, may_download=folder is not None)
-    splits = split_samples(source.samples, data)
-    rows = list(splits.index[splits != UNUSED])
-    samples = source.samples.loc[rows].reset_index(drop=True)
+    samples = source.samples.reset_index(drop=True)
     samples["class"] = [source.classes[label] for label in samples["label"]]
-    samples["split"] = splits[rows].to_numpy()
 
-    array = make_array(folder, (len(rows), data.image_size, data.image_size, source.channels)) if folder else None
-    names = source.samples["image"].tolist()
+    array = make_array(folder, (len(samples), data.image_size, data.image_size, source.channels)) if folder else None
+    names, rows = samples["image"].tolist(), list(range(len(samples)))
     job = DecodeJob(source.images, names, rows, data.image_size, source.channels, data.max_megapixels, array)
     with progress_bar(len(rows), unit=" images") as bar:
         bar.set_description("preparing")
@@ -133,51 +126,52 @@ def check_and_decode(data: Data, folder: Path | None) -> PrepareResult:
     good = samples[decoded.good]
     same, under_two_labels = same_pixels(good, decoded.digests[good.index])
     good = good.drop(index=under_two_labels)
-    samples.loc[samples.index.difference(good.index), "split"] = UNUSED
-    balance = class_balance(good, source.classes)
-    findings = [
-        *source.findings,
-        *decoded.findings,
-        *same,
-        *near_duplicates(good, decoded.digests[good.index], decoded.hashes[good.index]),
-        *groups_in_two_splits(good),
-        *few_samples(balance),
-    ]
+    digests = decoded.digests[good.index]
+    alike, near_duplicate_of = near_duplicates(good, digests, decoded.hashes[good.index])
+    samples["usable"] = samples.index.isin(good.index)
+    samples["unit"] = units(good, digests).reindex(samples.index, fill_value="")
+    samples["near_duplicates"] = near_duplicate_of.reindex(samples.index, fill_value="")
+    findings = [*source.findings, *decoded.findings, *same, *alike, *groups_in_two_splits(good)]
     findings = list(dict.fromkeys(findings))  # a table may list a file twice
-    problems = [*blocking_problems(findings, data), *splits_too_small(balance)]
-    return PrepareResult(samples, source, balance, findings, problems)
+    problems = blocking_problems(findings, data)
+    if not problems and not len(good):
+        problems = ["data.path: no image is left to use"]
+    return PrepareResult(samples, source, findings, problems)
 
 
 def summarize(result: PrepareResult, data: Data) -> dict[str, Any]:
     """Return the counts of metrics/prepare.json."""
     checks = count_findings(result.findings)
-    by_split = {split: of_split.set_index("class")["images"] for split, of_split in result.balance.groupby("split")}
+    usable = result.samples[result.samples["usable"]]
+    of_class = usable["label"].value_counts()
+    groups = usable.loc[usable["group"] != "", "group"].nunique()
     return {
-        "images": int(result.balance["images"].sum()),
-        "skipped": int((result.samples["split"] == UNUSED).sum()) + checks["no_label"],
-        "unassigned": len(result.source.samples) - len(result.samples),
+        "images": len(usable),
+        "skipped": len(result.samples) - len(usable) + checks["no_label"],
         "image_size": data.image_size,
         "channels": result.source.channels,
-        **{split: {"images": int(by_split[split].sum()), "classes": by_split[split].to_dict()} for split in SPLITS},
+        "classes": {name: int(of_class.get(label, 0)) for label, name in enumerate(result.source.classes)},
+        "groups": int(groups),
+        "near_duplicates": int((usable["near_duplicates"] != "").sum()),
         "checks": checks,
     }
 
 
 def describe_counts(counts: dict[str, Any]) -> str:
-    """Return how many images there are of each split, from the content of metrics/prepare.json."""
-    in_splits = ", ".join(f"{counts[split]['images']:,} {split}" for split in SPLITS)
-    beside = "".join(f", {counts[key]:,} {key.replace('_', ' ')}" for key in ("skipped", "unassigned") if counts[key])
-    return f"{counts['images']:,} images at {counts['image_size']} px: {in_splits}{beside}"
+    """Return how many images there are, from the content of metrics/prepare.json."""
+    groups = f" in {counts['groups']:,} groups" if counts["groups"] else ""
+    skipped = f", {counts['skipped']:,} skipped" if counts["skipped"] else ""
+    return f"{counts['images']:,} images{groups} at {counts['image_size']} px{skipped}"
 
 
 def print_for_people(result: PrepareResult, data: Data) -> None:
     """Print what would be made and what was found, as tables. Names are text, never markup."""
     console = Console()
-    console.print("would prepare", describe_counts(summarize(result, data)), highlight=False)
-    balance = result.balance.pivot_table(index="class", columns="split", values="images", sort=False)
-    table = Table("class", *(Column(split, justify="right") for split in SPLITS))
-    for name, counts in balance.iterrows():
-        table.add_row(Text(str(name)), *(f"{int(counts[split]):,}" for split in SPLITS))
+    counts = summarize(result, data)
+    console.print("would prepare", describe_counts(counts), highlight=False)
+    table = Table("class", Column("images", justify="right"))
+    for name, images in counts["classes"].items():
+        table.add_row(Text(name), f"{images:,}")
     console.print(table)
 
     findings = as_table(result.findings, data)

@@ -1,7 +1,7 @@
-"""Write one self-contained page for people, report/index.html, and the README's picture, metrics/curves.svg.
+"""Write one self-contained page for people, report/index.html, and two pictures under metrics/.
 
-The page answers first and explains after: the verdict, the goal, the curves, the rates and what they did to each layer
-group, where the arms err and disagree, all numbers, and what it was made from. It opens from disk, asks the network
+The page answers first and explains after: the verdict, every difference, the goal, the curves, the rates and what they
+did to each layer group, where the arms err and disagree, all numbers, and what it was made from. It opens from disk, asks the network
 for nothing, and shows its charts also where scripts are switched off.
 """
 
@@ -11,7 +11,7 @@ from stages.data.store import open_prepared
 from stages.errors import run_cli
 from stages.files import METRICS, write_text
 from stages.params import load_params
-from stages.reporting.charts import as_svg, learning_curves, side_by_side
+from stages.reporting.charts import as_svg, learning_curves, metric_differences, side_by_side
 from stages.reporting.page import read_result_files, render_page
 from stages.reporting.tables import PAGE, load_results, verdict_sentence
 
@@ -23,6 +23,8 @@ def main() -> None:
     write_text(PAGE, render_page(results, files, open_prepared(), load_params()))
     accuracy = [learning_curves(files.curves, split, "accuracy") for split in ("train", "val")]
     write_text(METRICS / "curves.svg", as_svg(side_by_side(accuracy)))
+    picture = metric_differences(results.evaluation).properties(width=460, height=190)
+    write_text(METRICS / "differences.svg", as_svg(picture))
     print(verdict_sentence(results))
     print(f"wrote {PAGE}")
 

@@ -36,7 +36,7 @@ def write_review_metrics() -> None:
     write_json(
         METRICS / "review.json",
         {
-            **(training.mean or {}),
+            **training.mean,
             "train_accuracy_eval_mode": train["accuracy"],
             "train_loss_eval_mode": train["loss"],
             "overfitting_gap_eval_mode": gap["overfitting_gap"],

@@ -15,8 +15,14 @@ from stages.reporting.tables import (
     PAGE,
     Results,
     averaged_over,
+    conditions_sentence,
+    failures_sentence,
     goal_sentence,
     load_results,
+    looks_table,
+    near_duplicates_sentence,
+    plan_table,
+    replicates_for,
     result_table,
     verdict_sentence,
 )
@@ -33,10 +39,24 @@ def main() -> None:
     parser.add_argument(
         "--fail-unless-goal", action="store_true", help="end with code 1 where the differential arm misses the goal"
     )
+    parser.add_argument(
+        "--plan", action="store_true", help="print instead what more replicates and more test images would bring"
+    )
+    parser.add_argument(
+        "--replicates-for",
+        type=_positive,
+        metavar="DIFFERENCE",
+        help="print instead how many replicates would show a true difference of so many points (where the metric is no "
+        "percentage: of so much)",
+    )
     options = parser.parse_args()
     results = load_results()
 
-    if options.json:
+    if options.replicates_for:
+        print(replicates_for(results, options.replicates_for))
+    elif options.plan:
+        print_plan(results)
+    elif options.json:
         print(json.dumps(as_json(results), indent=2))
     elif options.markdown:
         print(as_markdown(results))
@@ -46,9 +66,21 @@ def main() -> None:
         raise UserError(f"goal: {goal_sentence(results)}")
 
 
+def _positive(text: str) -> float:
+    """Return a number above 0, as argparse wants it."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no difference; give a number above 0")
+    return number
+
+
 def as_json(results: Results) -> dict[str, Any]:
-    """Return what stands in metrics/ARM.json and metrics/evaluation.json."""
-    files: dict[str, Record] = {**{str(arm): results.training[arm] for arm in ARMS}, "evaluation": results.evaluation}
+    """Return what stands in metrics/splits.json, metrics/ARM.json and metrics/evaluation.json."""
+    arms: dict[str, Record] = {str(arm): results.training[arm] for arm in ARMS}
+    files = {"splits": results.splits, **arms, "evaluation": results.evaluation}
     return {name: content.model_dump(mode="json", exclude_unset=True) for name, content in files.items()}
 
 
@@ -69,9 +101,37 @@ def print_for_people(results: Results) -> None:
     for row in result_table(results):
         table.add_row(row["metric"], *(_colored(row[column]) for column in COLUMNS))
     console.print(table)
-    console.print(goal_sentence(results), soft_wrap=True, highlight=False)
+    if len(results.evaluation.verdict.looks) > 1:
+        console.print(as_rich(looks_table(results), title="The looks, declared beforehand"))
+    for sentence in (
+        goal_sentence(results),
+        "" if results.evaluation.verdict.decision == "unstable" else failures_sentence(results),
+        near_duplicates_sentence(results),
+        conditions_sentence(results),
+    ):
+        if sentence:
+            console.print(sentence, soft_wrap=True, highlight=False)
     if PAGE.exists():
         console.print(f"The whole report: {PAGE}", soft_wrap=True)
+
+
+def print_plan(results: Results) -> None:
+    """Print the half-width of the interval to expect of more replicates and images."""
+    rows = plan_table(results)
+    if not rows:
+        raise UserError(f"nothing can be planned: {results.evaluation.verdict.reason}")
+    title = "Half-width to expect (80 % range), and the true difference that is shown four times in five"
+    Console().print(as_rich(rows, title))
+
+
+def as_rich(rows: list[dict[str, str]], title: str) -> Table:
+    """Return rows as a table for a terminal."""
+    table = Table(title=title, title_justify="left")
+    for name in rows[0]:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*row.values())
+    return table
 
 
 def _colored(cell: str) -> str:

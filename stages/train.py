@@ -9,6 +9,7 @@ trained again. Workers that would stand idle begin replicates of the other arm, 
 """
 
 import argparse
+import math
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -19,7 +20,7 @@ import pandas as pd
 
 from stages.aggregate import summarize_replicates
 from stages.data.batches import batch_sizes
-from stages.data.store import Prepared, open_prepared, verified_checksums
+from stages.data.store import Prepared, open_prepared, open_splits, replicate_checksums, verified_checksums
 from stages.errors import UserError, run_cli
 from stages.files import METRICS, atomic_directory, scratch_directory, write_csv, write_json
 from stages.hashing import hash_tensors
@@ -62,6 +63,7 @@ class Experiment:
     Attributes:
         params: of the experiment.
         prepared: the images.
+        splits: a row for each image, a column for each seed.
         checksums: of the prepared data.
         network: with first weights; of another seed only the head differs, or without pretrained weights all of them.
         weights: digest of those.
@@ -70,6 +72,7 @@ class Experiment:
 
     params: Params
     prepared: Prepared
+    splits: pd.DataFrame
     checksums: dict[str, str]
     network: Network
     weights: str
@@ -77,8 +80,9 @@ class Experiment:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps of one epoch."""
-        return len(batch_sizes(len(self.prepared.rows("train")), self.params.train.batch_size))
+        """Optimizer steps of one epoch of the first replicate; with groups, others may have a few more or less."""
+        images = int((self.splits.iloc[:, 0] == "train").sum())
+        return len(batch_sizes(images, self.params.train.batch_size))
 
     def plan(self, arm: Arm) -> Plan:
         """Return an arm's rates, layer group by layer group."""
@@ -90,14 +94,15 @@ class Experiment:
         return [self._job(arm, plan, seed, folder) for seed in self.params.train.seeds]
 
     def _job(self, arm: Arm, plan: Plan, seed: int, folder: Path) -> ReplicateJob:
-        digest = fingerprint(self.params, plan, seed, self.weights, self.checksums, self.compute)
+        checksums = replicate_checksums(self.checksums, self.splits[seed])
+        digest = fingerprint(self.params, plan, seed, self.weights, checksums, self.compute)
         return ReplicateJob(
             f"{arm}, seed {seed}",
             digest,
             seed,
             plan,
             self.params,
-            self.checksums,
+            checksums,
             state=resume_path(f"{arm}-seed-{seed}", digest),
             checkpoint=folder / checkpoint_name(seed),
         )
@@ -110,7 +115,8 @@ def open_experiment(params: Params) -> Experiment:
     prepared = open_prepared()
     network = build_network(params.model, len(prepared.classes), seed=0)
     check_image_size(network, params.model, prepared.image_size, prepared.channels)
-    return Experiment(params, prepared, checksums, network, hash_tensors(network.module.state_dict()), compute)
+    splits = open_splits(prepared, params.train.seeds)
+    return Experiment(params, prepared, splits, checksums, network, hash_tensors(network.module.state_dict()), compute)
 
 
 def train(arm: Arm, experiment: Experiment, signals: Signals) -> None:
@@ -122,7 +128,7 @@ def train(arm: Arm, experiment: Experiment, signals: Signals) -> None:
     epochs, steps = params.train.epochs, experiment.steps_per_epoch
     rates = final_learning_rates(plan, epochs)
     curves = pd.DataFrame(rate_curves(plan, lr_multipliers(params.schedule, epochs, steps), steps))
-    write_json(METRICS / f"{arm}.json", arm_metrics(results), exact={"learning_rates": rates})
+    write_json(METRICS / f"{arm}.json", arm_metrics(results, experiment), exact={"learning_rates": rates})
     write_csv(METRICS / f"{arm}_curves.csv", learning_curves(results))
     write_csv(METRICS / f"{arm}_rates.csv", curves, number="%.6g")
     never_unfrozen = [group for group, entry in plan.items() if entry.rate and not rates[group]]
@@ -146,7 +152,9 @@ def train_arm(arm: Arm, experiment: Experiment, folder: Path, signals: Signals) 
                 message = f"{job.label}: {divergence_message(arm, params.lr, job.plan, result.diverged)}"
                 if params.train.on_divergence == "stop":
                     ResumeState(job.state).delete()  # there is nothing to go on with
-                    raise UserError(f"lr: {message}; or set train.on_divergence to record, and go on without this seed")
+                    raise UserError(
+                        f"lr: {message}; or set train.on_divergence to record, and it counts as the majority class"
+                    )
                 write_line(message)
             else:
                 last = result.epochs[-1]
@@ -222,22 +230,38 @@ def divergence_message(arm: Arm, rates: LearningRates, plan: Plan, found: Diverg
     )
 
 
-def arm_metrics(results: dict[int, ReplicateResult]) -> dict[str, Any]:
-    """Return the metrics over the replicates that came to an end, and where the others diverged."""
-    finished = {seed: final_metrics(result) for seed, result in results.items() if not result.diverged}
+def arm_metrics(results: dict[int, ReplicateResult], experiment: Experiment) -> dict[str, Any]:
+    """Return the metrics over all replicates, and where some diverged."""
+    by_seed = {
+        seed: majority_metrics(experiment.prepared.of_replicate(experiment.splits[seed]))
+        if result.diverged
+        else final_metrics(result)
+        for seed, result in results.items()
+    }
     diverged = {str(seed): asdict(result.diverged) for seed, result in results.items() if result.diverged}
-    return {**(summarize_replicates(finished) if finished else {}), **({"diverged": diverged} if diverged else {})}
+    return {**summarize_replicates(by_seed), **({"diverged": diverged} if diverged else {})}
 
 
 def final_metrics(result: ReplicateResult) -> dict[str, float]:
     """Return the metrics of the last epoch: of training while the network still learns, of validation after it."""
     last = result.epochs[-1]
+    return _with_gap(last.train.accuracy, last.train.loss, last.val.accuracy, last.val.loss)
+
+
+def majority_metrics(prepared: Prepared) -> dict[str, float]:
+    """Return the metrics of a replicate that diverged: the majority class, and all classes equally probable."""
+    loss = math.log(len(prepared.classes))
+    train, val = (float((prepared.labels(split) == prepared.majority_class).mean()) for split in ("train", "val"))
+    return _with_gap(train, loss, val, loss)
+
+
+def _with_gap(train_accuracy: float, train_loss: float, val_accuracy: float, val_loss: float) -> dict[str, float]:
     return {
-        "train_accuracy": last.train.accuracy,
-        "train_loss": last.train.loss,
-        "val_accuracy": last.val.accuracy,
-        "val_loss": last.val.loss,
-        "overfitting_gap": last.train.accuracy - last.val.accuracy,
+        "train_accuracy": train_accuracy,
+        "train_loss": train_loss,
+        "val_accuracy": val_accuracy,
+        "val_loss": val_loss,
+        "overfitting_gap": train_accuracy - val_accuracy,
     }
 
 

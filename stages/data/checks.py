@@ -44,10 +44,11 @@ CHECKS = {
     "group_in_two_splits": Check("leak", "its group is in another split too"),
     "hidden": Check("left out", "the name begins with a dot"),
     "linked_folder": Check("left out", "a symbolic link to a folder"),
-    "near_duplicate": Check("warned", "almost the same as an image in another split"),
-    "duplicate": Check("warned", "the same pixels again in the same split"),
+    "near_duplicate": Check(
+        "warned", "almost the same as another image; the verdict is also given without such test images"
+    ),
+    "duplicate": Check("warned", "the same pixels again; they stay in one split"),
     "no_group": Check("warned", "data.group_pattern finds no group in its path, so it stands alone"),
-    "few_samples": Check("warned", "a class with few images in a split"),
     "wrong_extension": Check("noted", "the name says another format than the content"),
     "animated": Check("noted", "more than one frame; the first is used"),
     "cmyk": Check("noted", "CMYK, converted to RGB"),

@@ -1,16 +1,15 @@
 """Images that are the same, or almost, where they should not be."""
 
-import itertools
-
 import faiss
 import imagehash
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from stages.data.checks import Finding
-from stages.params import SPLITS
 
 HASH_SIDE = 16
 HASH_BITS = HASH_SIDE**2  # of a perceptual hash
@@ -18,6 +17,7 @@ HASH_BYTES = HASH_BITS // 8
 # How many of them may differ. Measured on 58 images: saved again at JPEG quality 60 or resized to two thirds, 9 in 10
 # differ in 11 bits at most; cut by 2 % at the edges, half differ in 23 or more.
 MAX_DIFFERING_BITS = 16
+NEIGHBORS = 6  # most similar images that are looked at, the image itself among them
 
 
 def perceptual_hash(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -27,10 +27,10 @@ def perceptual_hash(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def same_pixels(samples: pd.DataFrame, digests: npt.NDArray[np.bytes_]) -> tuple[list[Finding], list[int]]:
-    """Find images with the same pixels: under two labels, in two splits, or twice in one split.
+    """Find images with the same pixels: under two labels, in two splits that the source gives, or twice elsewhere.
 
     Args:
-        samples: the images that are used, with the columns `image`, `class` and `split`.
+        samples: the images that are used, with the columns `image`, `class` and `split` (the source's).
         digests: (images,), equal where the pixels are.
 
     Returns:
@@ -38,7 +38,8 @@ def same_pixels(samples: pd.DataFrame, digests: npt.NDArray[np.bytes_]) -> tuple
     """
     findings: list[Finding] = []
     torn: list[int] = []
-    for _, same in samples.assign(digest=digests)[_repeated(digests)].groupby("digest", sort=False):
+    loose = samples["split"].replace("", "train")  # from where training and validation are drawn
+    for _, same in samples.assign(digest=digests, split=loose)[_repeated(digests)].groupby("digest", sort=False):
         of_class = dict(zip(same["class"][::-1], same["image"][::-1], strict=True))  # the first image of each
         of_split = dict(zip(same["split"][::-1], same["image"][::-1], strict=True))
         if len(of_class) > 1:
@@ -68,28 +69,62 @@ def _elsewhere(check: str, same: pd.DataFrame, what: str, first_of: dict[str, st
     ]
 
 
-def near_duplicates(
-    samples: pd.DataFrame, digests: npt.NDArray[np.bytes_], hashes: npt.NDArray[np.uint8]
-) -> list[Finding]:
-    """Find images that look almost like one in another split: for each, the most similar one in each earlier split.
-
-    Every image is held against every one of the other splits, so the time grows with the square of their number.
+def units(samples: pd.DataFrame, digests: npt.NDArray[np.bytes_]) -> "pd.Series[str]":
+    """Name what no split may divide: a group, images with the same pixels, or an image by itself.
 
     Args:
-        samples: the images that are used, with the columns `image` and `split`.
+        samples: the images that are used, with the columns `image` and `group`.
+        digests: (images,), equal where the pixels are.
+    """
+    own = ("group " + samples["group"]).where(samples["group"] != "", "image " + samples["image"])
+    (own_codes, _), (same_codes, _) = pd.factorize(own), pd.factorize(digests)
+    linked = _components(own_codes, own_codes.max(initial=0) + 1 + same_codes)[own_codes]
+    return own.groupby(linked).transform("min")
+
+
+def near_duplicates(
+    samples: pd.DataFrame, digests: npt.NDArray[np.bytes_], hashes: npt.NDArray[np.uint8]
+) -> tuple[list[Finding], "pd.Series[str]"]:
+    """Find images that look almost alike.
+
+    Every image is held against every other, so the time grows with the square of their number.
+
+    Args:
+        samples: the images that are used, with the column `image`.
         digests: (images,); the same pixels are another check's.
         hashes: uint8 (images, HASH_BYTES).
+
+    Returns:
+        For each image that has one, the most similar image before it; and for every image the name of the images that
+        it looks like, directly or through others, or an empty text.
     """
-    names, splits = samples["image"].to_numpy(), samples["split"].to_numpy()
-    findings = []
-    for earlier, later in itertools.combinations(SPLITS, 2):
-        theirs, ours = (np.flatnonzero(splits == split) for split in (earlier, later))
-        index = faiss.IndexBinaryFlat(HASH_BITS)
-        index.add(hashes[theirs])
-        differing, nearest = index.search(hashes[ours], 1)
-        for row in np.flatnonzero((differing[:, 0] <= MAX_DIFFERING_BITS) & (nearest[:, 0] >= 0)):
-            one, other = ours[row], theirs[nearest[row, 0]]
-            if digests[one] != digests[other]:
-                detail = f"in {later}, like {names[other]} in {earlier}; {differing[row, 0]} of {HASH_BITS} bits differ"
-                findings.append(Finding("near_duplicate", str(names[one]), detail))
-    return findings
+    names = samples["image"].to_numpy()
+    index = faiss.IndexBinaryFlat(HASH_BITS)
+    index.add(hashes)
+    differing, nearest = index.search(hashes, min(NEIGHBORS, max(len(names), 1)))
+    ones, places = np.nonzero((differing <= MAX_DIFFERING_BITS) & (nearest >= 0))
+    others = nearest[ones, places]
+    findings = [
+        Finding(
+            "near_duplicate",
+            str(names[one]),
+            f"like {names[other]}; {differing[one, place]} of {HASH_BITS} bits differ",
+        )
+        for one, other, place in zip(ones, others, places, strict=True)
+        if other < one and digests[one] != digests[other]
+    ]
+    first_of_each = {finding.image: finding for finding in reversed(findings)}
+    linked = pd.Series(_components(ones, others, len(names)), index=samples.index)
+    size = linked.groupby(linked).transform("size")
+    alike = samples["image"].groupby(linked).transform("min").where(size > 1, "")
+    return list(reversed(first_of_each.values())), alike
+
+
+def _components(
+    ones: npt.NDArray[np.intp], others: npt.NDArray[np.intp], nodes: int | None = None
+) -> npt.NDArray[np.int32]:
+    """Return the number of the connected component of each node of a graph, by the ends of its edges."""
+    nodes = int(max(ones.max(initial=-1), others.max(initial=-1))) + 1 if nodes is None else nodes
+    graph = coo_array((np.ones(len(ones), dtype=np.int8), (ones, others)), shape=(nodes, nodes))
+    components: npt.NDArray[np.int32] = connected_components(graph, directed=False)[1]
+    return components

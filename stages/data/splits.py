@@ -1,52 +1,134 @@
-"""Splitting samples into training, validation and test."""
+"""Who trains, validates and tests on what: the development part first, then the test part, then each replicate's draw.
+
+What belongs together, a group or images with the same pixels, is never divided.
+"""
 
 import hashlib
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
 from stages.data.checks import MAX_LISTED, Finding
-from stages.params import SPLITS, Data, MaxImages
+from stages.params import SPLITS, Data, Split
 
 UNUSED = ""
-MIN_VAL_IMAGES = 4  # validation images; of fewer, their similarity cannot be estimated
+MIN_VAL_IMAGES = 4  # validation images; of fewer, an accuracy says nothing
 MIN_IMAGES_PER_CLASS = 10  # images of a class in a split; below that, a metric of that class says little
+POOL = "pool"  # the part that replicates draw their training and validation images from
+
+Splits = pd.DataFrame  # a row for each sample, a column for each seed: train, val, test or UNUSED
 
 
-def split_samples(samples: pd.DataFrame, data: Data) -> "pd.Series[str]":
-    """Assign each sample to a split: the one that its source names, or one by `data.split`; then apply `max_images`.
+def split_replicates(samples: pd.DataFrame, data: Data, seeds: list[int]) -> tuple["pd.Series[str]", Splits]:
+    """Give every replicate its training, validation and test images.
 
-    Where the source names splits but lacks some, those are cut out of what it calls train, in the proportion of the
-    fractions.
+    First the development part is cut, by `data.development` alone; the experiment uses the rest of the images, or with
+    `data.part: development` that part alone. Then the test part is cut, once and by `data.split.test` alone; or with
+    `data.folds: K` each K replicates test each of K parts, and the next K replicates test K others. From what is left
+    each replicate's seed draws training and validation images. Splits that the source gives stay; those that it lacks
+    are cut out of what it calls train, in the proportion of the fractions.
 
     Args:
-        samples: with the columns `image`, `label`, `stratum`, `group` and `split`.
+        samples: with the columns `image`, `label`, `stratum`, `group`, `unit`, `split` (the source's) and `usable`.
         data: the section of params.yaml.
+        seeds: of the replicates, in their order.
 
     Returns:
-        For each row `train`, `val`, `test`, or an empty text where the fractions or `max_images` leave the sample out.
+        The part of each sample (`development`, `test`, `pool`, or a given `val`, or `UNUSED`; with folds, no `test`),
+        and the splits.
     """
-    splits = samples["split"].copy()
-    given = [split for split in SPLITS if (splits == split).any()]
-    to_cut: list[str] = [split for split in SPLITS if split not in given or split == "train"]
-    fractions = {split: getattr(data.split, split) for split in to_cut}
-    if given:
-        total = sum(fractions.values())
-        fractions = {split: fraction / total for split, fraction in fractions.items()}
-    uncut = samples[splits.isin(["", "train"])]
-    splits[uncut.index] = _cut(uncut, fractions, data)
-    return _limited(samples, splits, data.max_images, data.seed)
+    usable = samples[samples["usable"]]
+    is_development = _development(usable, data)
+    used = usable[is_development if data.part == "development" else ~is_development]
+    if data.part == "development":
+        used = used.assign(split=UNUSED)
+    given = {str(split) for split in used["split"]} - {UNUSED}
+    fractions = _fractions(data, given)
+
+    tested = [_test_part(used, fractions, data, number) for number in range(_rounds(data, len(seeds)))]
+    columns = {}
+    for number, seed in enumerate(seeds):
+        column = used["split"].where(used["split"].isin(["val", "test"]), POOL)
+        in_round = tested[number // data.folds] if data.folds else tested[0]
+        column[in_round.index[in_round == _name_of_test(data, number)]] = "test"
+        column = _limited(used, column, "test", data, data.seed)
+        drawn = _draw(used[column == POOL], _of_the_rest(fractions, data), data, seed)
+        column[drawn.index] = drawn
+        for split in ("train", "val"):
+            column = _limited(used, column, split, data, seed)
+        columns[seed] = column.reindex(samples.index, fill_value=UNUSED)
+    splits = pd.DataFrame(columns)
+
+    parts = pd.Series(UNUSED, index=samples.index)
+    parts[is_development.index[is_development]] = "development"
+    parts[used.index] = used["split"].where(used["split"] == "val", POOL)
+    if not data.folds:
+        parts[(splits == "test").all(axis=1)] = "test"
+    return parts, splits
 
 
-def _cut(samples: pd.DataFrame, fractions: dict[str, float], data: Data) -> "pd.Series[str]":
+def _development(usable: pd.DataFrame, data: Data) -> "pd.Series[bool]":
+    """Whether each sample is set aside for choosing rates; never one that the source calls test or val."""
+    free = usable[usable["split"].isin([UNUSED, "train"])]
+    part = pd.Series(data=False, index=usable.index)
+    if data.development:
+        cut = _cut(free, {"development": data.development}, data, _derived(data.seed, "development"))
+        part[cut.index] = cut == "development"
+    return part
+
+
+def _fractions(data: Data, given: set[str]) -> dict[str, float]:
+    """Return the fractions of the splits that are to be cut; where the source gives others, they add up to 1."""
+    to_cut = [split for split in SPLITS if split == "train" or split not in given]
+    fractions: dict[str, float] = {split: getattr(data.split, split) for split in to_cut}
+    if data.folds:
+        fractions["test"] = 1 / data.folds
+    total = sum(fractions.values()) if given else 1
+    return {split: fraction / total for split, fraction in fractions.items()}
+
+
+def _rounds(data: Data, replicates: int) -> int:
+    return -(-replicates // data.folds) if data.folds else 1
+
+
+def _name_of_test(data: Data, number: int) -> str:
+    return f"fold-{number % data.folds}" if data.folds else "test"
+
+
+def _test_part(used: pd.DataFrame, fractions: Mapping[str, float], data: Data, round_number: int) -> "pd.Series[str]":
+    """Cut the test part of all replicates, or the folds of one round."""
+    free = used[used["split"].isin([UNUSED, "train"])]
+    if data.folds:
+        folds = {f"fold-{number}": 1 / data.folds for number in range(data.folds)}
+        return _cut(free, folds, data, _derived(data.seed, "folds", round_number))
+    if "test" not in fractions:
+        return pd.Series(dtype=str)
+    return _cut(free, {"test": fractions["test"]}, data, _derived(data.seed, "test"))
+
+
+def _of_the_rest(fractions: Mapping[str, float], data: Data) -> dict[str, float]:
+    """Return the fractions of training and validation of what the test part leaves."""
+    left = 1 - fractions.get("test", 0.0)
+    return {split: fraction / left for split, fraction in fractions.items() if split != "test"}
+
+
+def _draw(pool: pd.DataFrame, fractions: dict[str, float], data: Data, seed: int) -> "pd.Series[str]":
+    return _cut(pool, fractions, data, _derived(data.seed, "replicate", seed))
+
+
+def _cut(samples: pd.DataFrame, fractions: Mapping[str, float], data: Data, seed: int) -> "pd.Series[str]":
+    """Cut samples into parts; what the fractions leave over is `UNUSED`."""
     if data.split_by == "hash":
-        return hash_split(samples, fractions, data.seed)
+        return hash_split(samples, fractions, seed)
     if (samples["group"] != "").any():
-        return stratified_group_split(samples, fractions, data.seed)
-    return stratified_split(samples, fractions, data.seed)
+        return stratified_group_split(samples, fractions, seed)
+    first = samples.drop_duplicates("unit")
+    part_of = dict(zip(first["unit"], stratified_split(first, fractions, seed), strict=True))
+    return samples["unit"].map(part_of).astype(str)
 
 
-def stratified_split(samples: pd.DataFrame, fractions: dict[str, float], seed: int) -> "pd.Series[str]":
+def stratified_split(samples: pd.DataFrame, fractions: Mapping[str, float], seed: int) -> "pd.Series[str]":
     """Split each kind by the fractions, to within one sample, however small it is.
 
     The samples of one class and stratum are shuffled and lined up; the fractions cut the line.
@@ -57,30 +139,30 @@ def stratified_split(samples: pd.DataFrame, fractions: dict[str, float], seed: i
     return _between_cuts(place, fractions).reindex(samples.index)
 
 
-def hash_split(samples: pd.DataFrame, fractions: dict[str, float], seed: int) -> "pd.Series[str]":
-    """Split by a hash of each group's or sample's own name, so that no other sample ever moves it."""
-    return _between_cuts(_draws(_units(samples), seed), fractions)
+def hash_split(samples: pd.DataFrame, fractions: Mapping[str, float], seed: int) -> "pd.Series[str]":
+    """Split by a hash of the name of what stays together, so that no other sample ever moves it."""
+    return _between_cuts(_draws(samples["unit"], seed), fractions)
 
 
-def stratified_group_split(samples: pd.DataFrame, fractions: dict[str, float], seed: int) -> "pd.Series[str]":
-    """Split whole groups, each kind near the fractions.
+def stratified_group_split(samples: pd.DataFrame, fractions: Mapping[str, float], seed: int) -> "pd.Series[str]":
+    """Split whole units, each kind near the fractions.
 
-    The largest group comes first, and each goes where most is lacking of what it brings, as scikit-learn's
-    `StratifiedGroupKFold` fills its folds. The last groups of a kind go to the splits that have none of it. Samples
-    without a group are groups of one.
+    The largest unit comes first, and each goes where most is lacking of what it brings, as scikit-learn's
+    `StratifiedGroupKFold` fills its folds. The last units of a kind go to the splits that have none of it.
     """
-    units = _units(samples)
+    units = samples["unit"]
     kinds = pd.crosstab(units, [samples["label"], samples["stratum"]])
     kinds = kinds.sample(frac=1, random_state=seed)
     kinds = kinds.loc[kinds.sum(axis=1).sort_values(ascending=False, kind="stable").index]
 
     names = [*fractions, UNUSED]
     shares = np.array([*fractions.values(), max(0.0, 1 - sum(fractions.values()))])
-    brings = (kinds / kinds.sum()).to_numpy()  # (groups, kinds), as a share of all samples of that kind
+    brings = (kinds / kinds.sum()).to_numpy()  # (units, kinds), as a share of all samples of that kind
     still_to_come = (brings > 0)[::-1].cumsum(axis=0)[::-1]
     lacking = np.repeat(shares[:, np.newaxis], brings.shape[1], axis=1)  # (splits, kinds)
     has_some = np.zeros(lacking.shape, dtype=bool)
-    has_some[-1] = True  # what is left over need not have any
+    # What is left over after training and validation need not have any; after the development or test part, it must.
+    has_some[-1] = "train" in fractions or len(fractions) > 1 or shares[-1] == 0
     part_of = {}
     for unit, of_unit, to_come in zip(kinds.index, brings, still_to_come, strict=True):
         missing = ~has_some & (of_unit > 0)
@@ -92,41 +174,44 @@ def stratified_group_split(samples: pd.DataFrame, fractions: dict[str, float], s
     return units.map(part_of)
 
 
-def _between_cuts(place: "pd.Series[float]", fractions: dict[str, float]) -> "pd.Series[str]":
-    """Return the split of each place in [0, 1)."""
-    cuts = np.cumsum(list(fractions.values()))
+def _between_cuts(place: "pd.Series[float]", fractions: Mapping[str, float]) -> "pd.Series[str]":
+    """Return the part of each place in [0, 1)."""
+    cuts = np.cumsum(list(fractions.values())).round(9)
     return pd.Series(np.array([*fractions, UNUSED])[np.searchsorted(cuts, place)], index=place.index, dtype=str)
-
-
-def _units(samples: pd.DataFrame) -> "pd.Series[str]":
-    """What stays together: the group, or the sample by itself. No group is named as an image is."""
-    return ("group " + samples["group"]).where(samples["group"] != "", "image " + samples["image"])
 
 
 def _draws(names: "pd.Series[str]", seed: int) -> "pd.Series[float]":
     """A number in [0, 1) that follows from each name and the seed alone."""
-    digests = (hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest() for name in names)
-    return pd.Series([int.from_bytes(digest) / 2**64 for digest in digests], index=names.index, dtype=float)
+    draws = {name: _hash(f"{seed}/{name}") / 2**64 for name in names.unique()}
+    return names.map(draws).astype(float)
 
 
-def _limited(samples: pd.DataFrame, splits: "pd.Series[str]", max_images: MaxImages, seed: int) -> "pd.Series[str]":
-    """Leave out what is beyond `max_images`: of each class in each split, then of each split, kinds in proportion."""
-    if not any(max_images.model_dump().values()):
-        return splits
-    table = samples[["label", "stratum"]].assign(split=splits, draw=_draws(samples["image"], seed))
-    table = table[table["split"] != UNUSED].sort_values("draw", kind="stable")
-    if max_images.per_class is not None:
-        table = table[table.groupby(["split", "label"]).cumcount() < max_images.per_class]
-    kinds = table.groupby(["split", "label", "stratum"])["label"]
-    table = table.assign(place=(kinds.cumcount() + 0.5) / kinds.transform("size"))
-    most = table["split"].map({split: getattr(max_images, split) for split in SPLITS}).astype(float).fillna(np.inf)
-    kept = table.sort_values("place", kind="stable").groupby("split").cumcount().reindex(table.index) < most
-    return splits.where(splits.index.isin(table.index[kept]), UNUSED)
+def _derived(*of: object) -> int:
+    """A seed of its own for each cut, so that none follows another's order."""
+    return _hash("/".join(map(str, of))) % 2**32
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+
+
+def _limited(samples: pd.DataFrame, column: "pd.Series[str]", split: Split, data: Data, seed: int) -> "pd.Series[str]":
+    """Leave out of a split what is beyond `max_images`: of each class, then of all, kinds in proportion."""
+    most, per_class = getattr(data.max_images, split), data.max_images.per_class
+    if most is None and per_class is None:
+        return column
+    table = samples.loc[column == split, ["image", "label", "stratum"]]
+    table = table.assign(draw=_draws(table["image"], seed)).sort_values("draw", kind="stable")
+    if per_class is not None:
+        table = table[table.groupby("label").cumcount() < per_class]
+    kinds = table.groupby(["label", "stratum"])["label"]
+    table = table.assign(place=(kinds.cumcount() + 0.5) / kinds.transform("size")).sort_values("place", kind="stable")
+    return column.where((column != split) | column.index.isin(table.index[:most]), UNUSED)
 
 
 def groups_in_two_splits(samples: pd.DataFrame) -> list[Finding]:
     """Find the groups that the source itself puts in more than one split."""
-    grouped = samples[samples["group"] != ""]
+    grouped = samples[(samples["group"] != "") & (samples["split"] != UNUSED)]
     apart = grouped.groupby("group")["split"].transform("nunique") > 1
     torn = grouped[apart]
     return [
@@ -135,11 +220,11 @@ def groups_in_two_splits(samples: pd.DataFrame) -> list[Finding]:
     ]
 
 
-def few_samples(balance: pd.DataFrame) -> list[Finding]:
-    """Find the classes that have few images in a split, by their balance."""
+def few_samples(balance: pd.DataFrame) -> list[str]:
+    """Return the classes that have few images in a split, by their balance, as lines for people."""
     few = balance[(balance["images"] > 0) & (balance["images"] < MIN_IMAGES_PER_CLASS)]
     return [
-        Finding("few_samples", name, f"{images} in {split}")
+        f"{name}: {images} images in {split}, of which a metric of that class says little"
         for split, name, images in zip(few["split"], few["class"], few["images"], strict=True)
     ]
 
@@ -153,27 +238,28 @@ def splits_too_small(balance: pd.DataFrame) -> list[str]:
     if empty:
         more = f"; and {len(empty) - MAX_LISTED:,} more" if len(empty) > MAX_LISTED else ""
         advice = (
-            "add images of that class, or change what decides the splits: data.split, data.split_by, "
-            "data.max_images, the groups, or the source"
+            "add images of that class, or change what decides the splits: data.split, data.folds, data.development, "
+            "data.split_by, data.max_images, the groups, or the source"
         )
         return [f"data: {'; '.join(empty[:MAX_LISTED])}{more}: {advice}"]
     in_val = int(balance.loc[balance["split"] == "val", "images"].sum())
     if in_val < MIN_VAL_IMAGES:
-        return [f"data: val has {in_val} images, and needs {MIN_VAL_IMAGES} to compare features on: add some"]
+        return [f"data: val has {in_val} images, and needs {MIN_VAL_IMAGES}: add some, or raise data.split.val"]
     return []
 
 
-def class_balance(samples: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
-    """Count the images of each class in each split.
+def class_balance(samples: pd.DataFrame, column: "pd.Series[str]", classes: list[str]) -> pd.DataFrame:
+    """Count the images of each class in each split of a replicate.
 
     Args:
-        samples: with the columns `label` and `split`.
+        samples: with the column `label`.
+        column: the split of each.
         classes: names of the labels.
 
     Returns:
         A row for each split and class, with the columns `split`, `class`, `images`.
     """
-    counts = pd.crosstab(samples["split"], samples["label"])
+    counts = pd.crosstab(column.rename("split"), samples["label"])
     counts = counts.reindex(index=list(SPLITS), columns=range(len(classes)), fill_value=0)
     return pd.DataFrame(
         {"split": split, "class": name, "images": images}

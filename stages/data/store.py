@@ -1,9 +1,9 @@
 """Prepared data: every image decoded and resized once, in one memory-mapped array beside a table of samples."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,12 +13,13 @@ import pandas as pd
 
 from stages.errors import UserError
 from stages.files import read_json, write_csv, write_json
-from stages.hashing import hash_file
+from stages.hashing import hash_bytes, hash_file
 from stages.params import Split
 
 PREPARED = Path("data/prepared")
 IMAGES, SAMPLES, CHECKSUMS = "images.npy", "samples.csv", "checksums.json"
-COLUMNS = ["image", "label", "class", "stratum", "group", "split"]
+COLUMNS = ["image", "label", "class", "stratum", "group", "unit", "near_duplicates", "split", "usable"]
+SPLITS_FILE = Path("data/splits.csv")  # what `split` leaves: a row for each sample, a column for each replicate
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,9 @@ class Prepared:
 
     Attributes:
         images: uint8 (samples, size, size, channels), memory-mapped.
-        samples: a row for each image, with the columns `image`, `label`, `class`, `stratum`, `group` and `split`,
-            which is empty where an image was skipped.
+        samples: a row for each image: `image`, `label`, `class`, `stratum`, `group`; `unit`, what no split may divide;
+            `near_duplicates`, a name that images share which look alike; `split`, the source's own, or in what
+            `of_replicate` gives the replicate's; and whether it is `usable`.
     """
 
     images: npt.NDArray[np.uint8]
@@ -48,6 +50,15 @@ class Prepared:
     def channels(self) -> Literal[1, 3]:
         """1 for gray images, 3 for RGB."""
         return 1 if self.images.shape[3] == 1 else 3
+
+    def of_replicate(self, splits: "pd.Series[str]") -> "Prepared":
+        """Return the same images with the splits of one replicate, a column of data/splits.csv."""
+        return replace(self, samples=self.samples.assign(split=splits.to_numpy()))
+
+    @property
+    def majority_class(self) -> int:
+        """The label that most training images have: what one has in hand where a network learnt nothing."""
+        return int(np.bincount(self.labels("train")).argmax())
 
     def rows(self, split: Split) -> npt.NDArray[np.intp]:
         """Positions of the samples of one split."""
@@ -120,6 +131,11 @@ def verified_checksums(folder: Path = PREPARED) -> dict[str, str]:
     return {name: str(written[name]) for name in (IMAGES, SAMPLES)}
 
 
+def replicate_checksums(checksums: Mapping[str, str], splits: "pd.Series[str]") -> dict[str, str]:
+    """Return the checksums of the prepared data together with that of a replicate's column of data/splits.csv."""
+    return {**checksums, "splits": hash_bytes("\n".join(splits).encode())}
+
+
 def open_prepared(folder: Path = PREPARED) -> Prepared:
     """Open what `prepare` wrote, without reading the images.
 
@@ -130,7 +146,7 @@ def open_prepared(folder: Path = PREPARED) -> Prepared:
         # Read-only: a copy-on-write mapping larger than the memory is refused by Linux.
         images = np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False)
         # A class may be called 01.
-        text = dict.fromkeys(("image", "class", "stratum", "group", "split"), str)
+        text = dict.fromkeys(("image", "class", "stratum", "group", "unit", "near_duplicates", "split"), str)
         samples = pd.read_csv(folder / SAMPLES, keep_default_na=False, dtype=text)
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} is missing: run `dvc repro prepare`, which makes it") from None
@@ -139,3 +155,32 @@ def open_prepared(folder: Path = PREPARED) -> Prepared:
     if images.ndim != 4 or images.dtype != np.uint8 or len(images) != len(samples) or list(samples) != COLUMNS:
         raise UserError(f"{folder} is damaged (its images and its table disagree): run `dvc repro --force prepare`")
     return Prepared(images, samples)
+
+
+def write_splits(samples: pd.DataFrame, parts: "pd.Series[str]", splits: pd.DataFrame) -> None:
+    """Write who trains, validates and tests on what: a row for each sample, a column for each replicate."""
+    named = splits.rename(columns=split_column)
+    write_csv(SPLITS_FILE, pd.concat([samples["image"], parts.rename("part"), named], axis=1))
+
+
+def split_column(seed: object) -> str:
+    """Return the name of a replicate's column."""
+    return f"seed-{seed}"
+
+
+def open_splits(prepared: Prepared, seeds: Sequence[int]) -> pd.DataFrame:
+    """Open what `split` wrote: a row for each sample, a column for each seed.
+
+    Raises:
+        UserError: it is missing, damaged, or of other images or seeds.
+    """
+    try:
+        table = pd.read_csv(SPLITS_FILE, keep_default_na=False, dtype=str)
+    except FileNotFoundError:
+        raise UserError(f"{SPLITS_FILE} is missing: run `dvc repro split`, which makes it") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{SPLITS_FILE} is damaged ({error}): run `dvc repro --force split`") from None
+    columns = [split_column(seed) for seed in seeds]
+    if list(table.get("image", [])) != list(prepared.samples["image"]) or not {*columns, "part"} <= set(table):
+        raise UserError(f"{SPLITS_FILE} is of other images or seeds: run `dvc repro split`, which makes it")
+    return table[columns].set_axis(pd.Index(seeds), axis=1)

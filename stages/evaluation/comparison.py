@@ -1,15 +1,96 @@
 """The arms side by side: each over its replicates, and the difference, paired by seed."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from stages.aggregate import Metrics, summarize_replicates
-from stages.evaluation.metrics import Labels, Probabilities, classification_metrics, sample_losses
-from stages.evaluation.statistics import crossed_random_effects_interval, mcnemar, t_interval
-from stages.metrics_files import Interval, TrainingMetrics
-from stages.params import ARMS, Arm, Goal
+from stages.evaluation.linearized import LINEARIZED, linearized
+from stages.evaluation.metrics import Labels, Probabilities, classification_metrics
+from stages.evaluation.statistics import Sample, grouped, mcnemar, paired_interval
+from stages.metrics_files import TrainingMetrics
+from stages.params import ARMS, Arm, Goal, Metric
+
+Rows = npt.NDArray[np.intp]
+LARGEST: dict[Metric, float] = {"accuracy": 1, "balanced_accuracy": 1, "macro_f1": 1, "roc_auc": 1, "brier": 2}
+
+
+@dataclass(frozen=True)
+class ScoredReplicate:
+    """One pair of replicates, scored on the same images.
+
+    Attributes:
+        rows: (samples,), positions of the images among all.
+        labels: (samples,).
+        probabilities: arm -> (samples, classes).
+    """
+
+    rows: Rows
+    labels: Labels
+    probabilities: Mapping[Arm, Probabilities]
+
+    def part(self, chosen: npt.NDArray[np.bool_]) -> "ScoredReplicate":
+        """Return it on some of its images."""
+        return ScoredReplicate(
+            self.rows[chosen], self.labels[chosen], {arm: of_arm[chosen] for arm, of_arm in self.probabilities.items()}
+        )
+
+
+@dataclass(frozen=True)
+class Pool:
+    """All images, of which replicates are scored on some.
+
+    Attributes:
+        units: (images,), the number of each image's group; images without one have a number of their own.
+        folds: so many replicates in a row are tested on other images each; 1 where all share them.
+    """
+
+    units: npt.NDArray[np.intp]
+    folds: int = 1
+
+
+BySeed = Mapping[int, ScoredReplicate]
+
+
+def difference_sample(metric: Metric, replicates: BySeed, pool: Pool) -> Sample:
+    """Return a metric's difference between the arms in every replicate, and what each image, or group, adds to it."""
+    images = len(pool.units)
+    estimates, influences = np.empty(len(replicates)), np.zeros((len(replicates), images))
+    scored = np.zeros(influences.shape, dtype=bool)
+    for place, of_seed in enumerate(replicates.values()):
+        values = {arm: linearized(metric, of_seed.labels, of_seed.probabilities[arm]) for arm in ARMS}
+        difference = values["differential"] - values["baseline"]
+        estimates[place] = difference.mean()
+        influences[place, of_seed.rows] = (difference - difference.mean()) / len(difference)
+        scored[place, of_seed.rows] = True
+    return grouped(Sample(estimates, influences, scored, np.ones(images), pool.folds), pool.units)
+
+
+def gap_sample(train: BySeed, val: BySeed, pool: Pool) -> Sample:
+    """Return the difference of the overfitting gaps, training − validation accuracy, as `difference_sample` does."""
+    every_image = Pool(np.arange(len(pool.units)))
+    ungrouped = [_on_all_images("accuracy", replicates, every_image) for replicates in (train, val)]
+    of_train, of_val = ungrouped
+    sample = Sample(
+        of_train.estimates - of_val.estimates,
+        of_train.influences - of_val.influences,
+        of_train.scored | of_val.scored,
+        np.ones(len(pool.units)),
+    )
+    return grouped(sample, pool.units)
+
+
+def _on_all_images(metric: Metric, replicates: BySeed, pool: Pool) -> Sample:
+    """Return `difference_sample` with a column for every image, scored or not."""
+    sample = difference_sample(metric, replicates, pool)
+    met = np.unique(np.concatenate([of_seed.rows for of_seed in replicates.values()]))
+    influences = np.zeros((sample.replicates, len(pool.units)))
+    scored = np.zeros(influences.shape, dtype=bool)
+    influences[:, met], scored[:, met] = sample.influences, sample.scored
+    return Sample(sample.estimates, influences, scored, np.ones(len(pool.units)))
 
 
 def paired_difference(baseline: Mapping[int, Metrics], differential: Mapping[int, Metrics]) -> dict[int, Metrics]:
@@ -20,34 +101,27 @@ def paired_difference(baseline: Mapping[int, Metrics], differential: Mapping[int
     }
 
 
-def compare_on_split(labels: Labels, scores: Mapping[Arm, Mapping[int, Probabilities]]) -> dict[str, Any]:
+def compare_on_split(replicates: BySeed, pool: Pool) -> dict[str, Any]:
     """Return each arm over its replicates, the difference by seed, its intervals, and McNemar's test of every seed.
 
     Args:
-        labels: (samples,), of one split.
-        scores: arm -> seed -> probabilities (samples, classes); the same seeds in both arms.
+        replicates: seed -> both arms, scored on the images of one split.
+        pool: of which these are some.
     """
-    metrics = {
-        arm: {seed: classification_metrics(labels, probabilities) for seed, probabilities in by_seed.items()}
-        for arm, by_seed in scores.items()
+    metrics: dict[Arm, dict[int, Metrics]] = {
+        arm: {seed: classification_metrics(of.labels, of.probabilities[arm]) for seed, of in replicates.items()}
+        for arm in ARMS
     }
-    # (seeds, samples)
-    correct = {
-        arm: np.stack([probabilities.argmax(1) == labels for probabilities in by_seed.values()])
-        for arm, by_seed in scores.items()
+    intervals = {
+        metric: paired_interval(difference_sample(metric, replicates, pool)).clipped(LARGEST.get(metric, np.inf))
+        for metric in LINEARIZED
     }
-    losses = {
-        arm: np.stack([sample_losses(labels, probabilities) for probabilities in by_seed.values()])
-        for arm, by_seed in scores.items()
-    }
-    accuracy = crossed_random_effects_interval(correct["differential"].astype(float) - correct["baseline"]).clipped(1)
-    loss = crossed_random_effects_interval(losses["differential"] - losses["baseline"])
     return {
         **summarize_arms(metrics),
-        "interval": {"accuracy": accuracy.model_dump(), "loss": loss.model_dump()},
+        "interval": {metric: found.model_dump(exclude_none=True) for metric, found in intervals.items()},
         "mcnemar": {
-            str(seed): mcnemar(correct["baseline"][row], correct["differential"][row]).model_dump()
-            for row, seed in enumerate(scores["baseline"])
+            str(seed): mcnemar(*(of.probabilities[arm].argmax(1) == of.labels for arm in ARMS)).model_dump()
+            for seed, of in replicates.items()
         },
     }
 
@@ -60,27 +134,35 @@ def summarize_arms(metrics: Mapping[Arm, Mapping[int, Metrics]]) -> dict[str, An
     }
 
 
-def compare_training(training: Mapping[Arm, TrainingMetrics], seeds: list[int]) -> dict[str, Any]:
+def compare_training(training: Mapping[Arm, TrainingMetrics], in_eval_mode: Sample) -> dict[str, Any]:
     """Return the differences of what stands nowhere else: of metrics as they were counted while the network learnt.
 
     Args:
         training: content of metrics/ARM.json, by arm.
-        seeds: that came to an end in both arms.
+        in_eval_mode: the gap's, whose images stand in for those met while training: what each of them added to an
+            accuracy that was counted on the way is not known.
     """
     counted = ("train_accuracy", "train_loss", "overfitting_gap")
     metrics = {
-        arm: {seed: {name: training[arm].seeds[seed][name] for name in counted} for seed in seeds} for arm in ARMS
+        arm: {seed: {name: of_seed[name] for name in counted} for seed, of_seed in training[arm].seeds.items()}
+        for arm in ARMS
     }
     difference = paired_difference(metrics["baseline"], metrics["differential"])
-    return {"difference": summarize_replicates(difference), "interval": {"overfitting_gap": _gap_interval(difference)}}
+    gaps = np.array([of_seed["overfitting_gap"] for of_seed in difference.values()])
+    sample = Sample(gaps, in_eval_mode.influences, in_eval_mode.scored, in_eval_mode.sizes)
+    return {
+        "difference": summarize_replicates(difference),
+        "interval": {"overfitting_gap": paired_interval(sample).model_dump(exclude_none=True)},
+    }
 
 
-def compare_eval_mode(train: Mapping[str, Any], val: Mapping[str, Any]) -> dict[str, Any]:
+def compare_eval_mode(train: Mapping[str, Any], val: Mapping[str, Any], sample: Sample) -> dict[str, Any]:
     """Return the comparison of the overfitting gap with both accuracies measured in evaluation mode.
 
     Args:
         train: what `compare_on_split` says of the training images.
         val: of the validation images.
+        sample: of `gap_sample`.
     """
     gaps: dict[Arm, dict[int, Metrics]] = {
         arm: {
@@ -89,14 +171,8 @@ def compare_eval_mode(train: Mapping[str, Any], val: Mapping[str, Any]) -> dict[
         }
         for arm in ARMS
     }
-    interval = _gap_interval(paired_difference(gaps["baseline"], gaps["differential"]))
+    interval = paired_interval(sample).model_dump(exclude_none=True)
     return {**summarize_arms(gaps), "interval": {"overfitting_gap": interval}}
-
-
-def _gap_interval(difference: Mapping[int, Metrics]) -> dict[str, Any]:
-    """Return the interval of the difference of overfitting gaps, over the seeds alone."""
-    found: Interval = t_interval(np.array([metrics["overfitting_gap"] for metrics in difference.values()]))
-    return found.model_dump()
 
 
 def check_goal(goal: Goal, training: TrainingMetrics) -> dict[str, Any]:
@@ -104,9 +180,9 @@ def check_goal(goal: Goal, training: TrainingMetrics) -> dict[str, Any]:
 
     Args:
         goal: the section of params.yaml.
-        training: content of metrics/ARM.json, with at least one replicate that came to an end.
+        training: content of metrics/ARM.json.
     """
-    mean, replicates = training.mean or {}, list(training.seeds.values())
+    mean, replicates = training.mean, list(training.seeds.values())
     conditions: dict[str, Callable[[Metrics], bool]] = {
         "val_accuracy": lambda metrics: metrics["val_accuracy"] > goal.val_accuracy_above,
         "train_accuracy": lambda metrics: metrics["train_accuracy"] < goal.train_accuracy_below,

@@ -44,7 +44,7 @@ def save_predictions(checkpoint: Path, logits: Logits, checksums: Mapping[str, s
     Args:
         checkpoint: which is on the disk.
         logits: split -> (samples, classes).
-        checksums: of the prepared data.
+        checksums: of the prepared data and of the replicate's splits.
     """
     tensors = {split: tensor.cpu().contiguous() for split, tensor in logits.items()}
     of, data = hash_file(checkpoint), _digest(checksums)

@@ -1,33 +1,35 @@
 """What a change changed, for the reviewer of a pull request, as Markdown."""
 
-from typing import Any
+import math
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import dvc.api
 from dvc.exceptions import DvcException
 from dvc.utils.flatten import flatten
+from scipy import stats
 from scmrepo.exceptions import SCMError
 
+from stages.aggregate import Metrics
 from stages.errors import UserError, first_line
 from stages.files import METRICS, read_json
-from stages.params import PARAMS_FILE, Arm, Params
+from stages.params import ARMS, PARAMS_FILE, Params
 from stages.reporting.markdown import markdown_table
 from stages.reporting.tables import MINUS, Results, goal_sentence, verdict_sentence
 
+Change: TypeAlias = tuple[float, float]  # the ends of its interval
 REVIEW_METRICS = METRICS / "review.json"
 
-# Which way is better; of a metric that is not listed neither is.
-HIGHER_IS_BETTER = {
-    "val_accuracy": True,
-    "test_accuracy": True,
-    "test_balanced_accuracy": True,
-    "test_macro_f1": True,
-    "test_roc_auc": True,
-    "val_loss": False,
-    "test_loss": False,
-    "test_brier": False,
-    "test_calibration_error": False,
-    "replicates_meeting_goal": True,
-}
+# Which way is better. Test metrics are not among them: what is marked is tuned on.
+HIGHER_IS_BETTER = {"val_accuracy": True, "val_loss": False}
+MIN_REPLICATES = 2
+PICTURE = "![Difference of every test metric with its interval](metrics/differences.svg)"
+MARKS_EXPLAINED = (
+    "Validation metrics are marked by the 95 % interval of their change over replicates, paired where the seeds are "
+    "the same; it takes the images as given, and no correction is made for two metrics. Test metrics carry no mark: "
+    "what is marked is tuned on."
+)
+LEVEL = 0.95  # of the interval of a change, which decides its mark
 
 
 def review_against(revision: str, results: Results, params: Params) -> str:
@@ -41,17 +43,23 @@ def review_against(revision: str, results: Results, params: Params) -> str:
     Raises:
         UserError: Git knows no such revision.
     """
-    before_metrics, before_evaluation, before_params = _recorded(revision)
+    before_metrics, before_evaluation, before_params, before_training = _recorded(revision)
     arm, before_arm = params.review.arm, before_params.get("review.arm", params.review.arm)
-    metrics = metric_rows(before_metrics, read_json(REVIEW_METRICS), standard_deviations(results, arm))
+    changes = {
+        metric: interval_of_change(before_training.get(before_arm, {}), results.training[arm].seeds, metric)
+        for metric in HIGHER_IS_BETTER
+    }
+    metrics = metric_rows(before_metrics, read_json(REVIEW_METRICS), changes)
     changed = param_rows(before_params, flatten(params.model_dump()))
     return "\n\n".join(
         [
             f"**{verdict_sentence(results)}**",
+            PICTURE,
             goal_sentence(results),
             _before(revision, before_evaluation),
             f"### Metrics of the arm `{arm}`, against {f'`{before_arm}` at ' if arm != before_arm else ''}`{revision}`",
             markdown_table(["metric", revision, "here", "change", ""], metrics) if metrics else "None differs.",
+            MARKS_EXPLAINED,
             "### Parameters",
             markdown_table(["parameter", revision, "here"], changed) if changed else "None differs.",
         ]
@@ -68,39 +76,53 @@ def param_rows(before: dict[str, Any], after: dict[str, Any]) -> list[list[str]]
     ]
 
 
-def metric_rows(before: dict[str, Any], after: dict[str, Any], spread: dict[str, float | None]) -> list[list[str]]:
-    """Return a row for every metric that differs: its name, both values, the change, and whether that is better.
+def metric_rows(before: dict[str, Any], after: dict[str, Any], changes: dict[str, Change | None]) -> list[list[str]]:
+    """Return a row for every metric that differs: its name, both values, the change, and what chance leaves of it.
 
     Args:
         before: content of metrics/review.json there.
         after: here.
-        spread: standard deviation of each metric over the seeds here.
+        changes: interval of the change of each metric that may be marked; None where there is none.
     """
     rows = []
     for name in dict.fromkeys([*after, *before]):
         old, new = before.get(name), after.get(name)
         if old == new:
             continue
-        change, mark = "", ""
-        if old is not None and new is not None:
-            change = f"{new - old:+.4g}".replace("-", MINUS)
-            if name in HIGHER_IS_BETTER:
-                mark = "✅ better" if (new > old) == HIGHER_IS_BETTER[name] else "🔻 worse"
-                if abs(new - old) <= (spread.get(name) or 0.0):
-                    mark += ", within a standard deviation of the seeds"
+        change = f"{new - old:+.4g}".replace("-", MINUS) if old is not None and new is not None else ""
+        mark = _mark(name, changes[name]) if change and name in changes else ""
         rows.append([name, *("" if side is None else _shown(side) for side in (old, new)), change, mark])
     return rows
 
 
-def standard_deviations(results: Results, arm: Arm) -> dict[str, float | None]:
-    """Return the standard deviation of every review metric over the seeds."""
-    evaluation = results.evaluation
-    return {
-        **(results.training[arm].std or {}),
-        **{f"{metric}_eval_mode": std for metric, std in evaluation.eval_mode.arm(arm).std.items()},
-        **{f"train_{metric}_eval_mode": std for metric, std in evaluation.train.arm(arm).std.items()},
-        **{f"test_{metric}": std for metric, std in evaluation.test.arm(arm).std.items()},
-    }
+def _mark(metric: str, change: Change | None) -> str:
+    if change is None:
+        return "too few replicates to tell"
+    low, high = change
+    ends = f"{low:+.3g} to {high:+.3g}".replace("-", MINUS)
+    if low <= 0 <= high:
+        return f"within chance ({ends})"
+    return f"{'improved' if (low > 0) == HIGHER_IS_BETTER[metric] else 'deteriorated'} ({ends})"
+
+
+def interval_of_change(before: dict[str, Any], after: Mapping[int, Metrics], metric: str) -> Change | None:
+    """Return the interval of the change of a metric over replicates, paired where both sides have the same seeds.
+
+    Args:
+        before: seed -> metrics there.
+        after: here.
+        metric: which.
+    """
+    old = {int(seed): of_seed[metric] for seed, of_seed in before.items() if metric in of_seed}
+    new = {seed: of_seed[metric] for seed, of_seed in after.items()}
+    if len(old) < MIN_REPLICATES or len(new) < MIN_REPLICATES:
+        return None
+    if old.keys() == new.keys():
+        found = stats.ttest_rel([new[seed] for seed in new], [old[seed] for seed in new])
+    else:
+        found = stats.ttest_ind(list(new.values()), list(old.values()), equal_var=False)
+    low, high = found.confidence_interval(LEVEL)
+    return (float(low), float(high)) if math.isfinite(low + high) else None
 
 
 def _before(revision: str, evaluation: dict[str, Any]) -> str:
@@ -110,17 +132,20 @@ def _before(revision: str, evaluation: dict[str, Any]) -> str:
     return f"At `{revision}`: {decision}; the goal was {'met' if met else 'not met'} by the differential arm."
 
 
-def _recorded(revision: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Ask DVC for the review metrics, the evaluation and the parameters of a revision."""
+def _recorded(
+    revision: str,
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, dict[str, Any]]]:
+    """Ask DVC for the review metrics, the evaluation, the parameters, and both arms' replicates of a revision."""
     try:
         metrics = dvc.api.metrics_show(str(REVIEW_METRICS), rev=revision)
         evaluation = dvc.api.metrics_show(str(METRICS / "evaluation.json"), rev=revision)
-        params = dvc.api.params_show(str(PARAMS_FILE), rev=revision)
+        before_params = dvc.api.params_show(str(PARAMS_FILE), rev=revision)
+        training = {str(arm): dvc.api.metrics_show(str(METRICS / f"{arm}.json"), rev=revision) for arm in ARMS}
     except (DvcException, SCMError, OSError) as error:
         raise UserError(
             f"--against: {revision} cannot be read ({first_line(error)}); give a commit or a branch"
         ) from None
-    return metrics, evaluation, flatten(params)
+    return metrics, evaluation, flatten(before_params), {arm: of.get("seeds", {}) for arm, of in training.items()}
 
 
 def _shown(value: Any) -> str:

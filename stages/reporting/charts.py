@@ -7,7 +7,9 @@ import altair as alt
 import pandas as pd
 import vl_convert
 
-from stages.params import ARMS, Arm
+from stages.metrics_files import Evaluation, PlannedInterval
+from stages.params import ARMS, HIGHER_IS_BETTER, Arm
+from stages.reporting.tables import METRIC_NAMES
 
 # Okabe and Ito's blue and vermilion: distinguishable to everyone, and readable on white and on black.
 COLORS: dict[Arm, str] = {"baseline": "#0072B2", "differential": "#D55E00"}
@@ -56,6 +58,76 @@ def learning_curves(curves: dict[Arm, pd.DataFrame], split: str, metric: str) ->
     band = base.mark_area(opacity=0.2).encode(y=alt.Y("low:Q", title=metric, scale=scale, axis=axis), y2="high:Q")
     line = base.mark_line(point=True).encode(y=alt.Y("mean:Q", title=metric, scale=scale, axis=axis), shape=SHAPE)
     return band + line
+
+
+def metric_differences(evaluation: Evaluation) -> Chart:
+    """Draw every test metric's difference with its interval around zero, the verdict's first, each replicate a dot.
+
+    All stand on one axis in hundredths of their unit, turned so that the differential arm is better on the right.
+    """
+    verdict = evaluation.verdict
+    rows, dots = [], []
+    for metric, found in evaluation.test.interval.items():
+        sign = 1 if HIGHER_IS_BETTER[metric] else -1
+        is_verdict = metric == verdict.metric
+        shown = verdict if is_verdict else found
+        name = METRIC_NAMES[metric] + ("" if sign > 0 else ", lower is better") + (" (verdict)" if is_verdict else "")
+        ends = sorted(sign * 100 * end for end in (shown.low, shown.high) if end is not None)
+        low, high = ends if ends else (None, None)
+        rows.append({"metric": name, "estimate": sign * 100 * found.estimate, "low": low, "high": high})
+        dots += [
+            {"metric": name, "estimate": sign * 100 * of_seed[metric], "seed": str(seed)}
+            for seed, of_seed in evaluation.test.difference.seeds.items()
+        ]
+    order = sorted((str(row["metric"]) for row in rows), key=lambda name: not name.endswith("(verdict)"))
+    y = alt.Y("metric:N", sort=order, title=None, axis=alt.Axis(labelLimit=260))
+    title = "← baseline better    difference, in points or hundredths    differential better →"
+    x = alt.X("estimate:Q", title=title, scale=alt.Scale(zero=True))
+    tooltip = ["metric", *(alt.Tooltip(f"{name}:Q", format="+.2f") for name in ("estimate", "low", "high"))]
+    zero = alt.Chart(pd.DataFrame({"estimate": [0]})).mark_rule(color="#808080", strokeDash=[4, 4]).encode(x=x)
+    points = (
+        alt.Chart(pd.DataFrame(dots))
+        .mark_point(size=18, opacity=0.5, color="#0072B2")
+        .encode(x=x, y=y, tooltip=["metric", "seed", alt.Tooltip("estimate:Q", format="+.2f")])
+    )
+    table = pd.DataFrame(rows)
+    bars = (
+        alt.Chart(table).mark_rule(strokeWidth=3, color="#D55E00").encode(x="low:Q", x2="high:Q", y=y, tooltip=tooltip)
+    )
+    means = (
+        alt.Chart(table)
+        .mark_point(filled=True, shape="diamond", size=110, opacity=1, color="#D55E00")
+        .encode(x=x, y=y, tooltip=tooltip)
+    )
+    return zero + points + bars + means
+
+
+def planned_half_widths(plan: list[PlannedInterval], scale: float) -> Chart:
+    """Draw the half-width of the interval to expect over the number of replicates, for numbers of test images.
+
+    Args:
+        plan: of metrics/evaluation.json.
+        scale: to points, where the metric is shown in percent.
+    """
+    names = {"low": "half_width_low", "half-width": "half_width", "high": "half_width_high"}
+    rows = [
+        {
+            "replicates": planned.replicates,
+            "test images": f"{planned.images:,}",
+            **{name: scale * getattr(planned, field) for name, field in names.items()},
+        }
+        for planned in plan
+        if planned.replicates > 2  # of which the interval is so wide that it hides the others
+    ]
+    order = list(dict.fromkeys(row["test images"] for row in rows))
+    color = alt.Color("test images:N", sort=order, scale=alt.Scale(range=SPLIT_COLORS), legend=alt.Legend(orient="top"))
+    x = alt.X("replicates:Q", scale=alt.Scale(type="log"), axis=alt.Axis(values=[3, 5, 10, 20, 50, 100], format="d"))
+    base = alt.Chart(pd.DataFrame(rows)).encode(
+        x=x, color=color, tooltip=["replicates", "test images", *(alt.Tooltip(f"{n}:Q", format=".2f") for n in names)]
+    )
+    unit = "half-width, points" if scale == 100 else "half-width"
+    band = base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", title=unit), y2="high:Q")
+    return band + base.mark_line(point=True).encode(y=alt.Y("half-width:Q", title=unit))
 
 
 def group_marks(metrics: dict[Arm, dict[str, float]], title: str, logarithmic: bool = True) -> Chart:

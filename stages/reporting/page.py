@@ -22,6 +22,8 @@ from stages.reporting.charts import (
     confusion_matrix,
     group_marks,
     learning_curves,
+    metric_differences,
+    planned_half_widths,
     rate_curves,
     reliability_diagram,
 )
@@ -100,7 +102,33 @@ def render_page(results: Results, files: ResultFiles, prepared: Prepared, params
     ).get_template("page.html.j2")
     return template.render(
         verdict=tables.verdict_sentence(results),
-        goal=tables.goal_sentence(results),
+        statements=[
+            sentence
+            for sentence in (
+                tables.goal_sentence(results),
+                tables.conditions_sentence(results),
+                "" if results.evaluation.verdict.decision == "unstable" else tables.failures_sentence(results),
+                tables.near_duplicates_sentence(results),
+            )
+            if sentence
+        ],
+        differences=_section(
+            "Every difference",
+            "Test metrics, differential − baseline, turned so that the differential arm is better on the right. The "
+            "diamond is the mean, the line its interval (of the verdict's metric the last look's, else 95 %; no rule "
+            "was fixed for the others), each dot a replicate.",
+            [metric_differences(results.evaluation)],
+        ),
+        plan=_section(
+            "How many more?",
+            "The half-width of the verdict's interval to expect of more replicates and more test images; the band is "
+            "its 80 % range, for few replicates tell little of how much they differ.",
+            [planned_half_widths(results.evaluation.plan, tables.SCALES[results.evaluation.verdict.metric])]
+            if results.evaluation.plan
+            else [],
+        ),
+        plan_rows=tables.plan_table(results),
+        looks=tables.looks_table(results),
         goal_rows=tables.goal_table(results),
         arms=ARMS,
         columns=[*ARMS, "difference"],
@@ -128,7 +156,7 @@ def chart_sections(results: Results, files: ResultFiles) -> list[Section]:
     rates = {arm: results.training[arm].learning_rates for arm in ARMS}
     weight_change = {arm: evaluation.relative_weight_change.arm(arm).mean for arm in ARMS}
     cka = {arm: evaluation.linear_cka.arm(arm).mean for arm in ARMS}
-    classes = list(results.prepare.val.classes)
+    classes = list(results.prepare.classes)
     return [
         _section(
             "Learning curves",
@@ -149,8 +177,8 @@ def chart_sections(results: Results, files: ResultFiles) -> list[Section]:
         _section(
             "How far each layer group changed",
             "First the weights: L2 norm of their change over that of the first weights. Then what they make of "
-            "validation images: linear CKA of the features before and after training; 1 means the same up to rotation "
-            "and scale. Means over the seeds.",
+            "images outside the test part: linear CKA of the features before and after training; 1 means the same up to "
+            "rotation and scale. Means over the seeds.",
             [
                 group_marks(weight_change, "relative weight change"),
                 group_marks(cka, "linear CKA", logarithmic=False),
@@ -174,7 +202,8 @@ def balance_section(files: ResultFiles) -> Section:
     """Return how many images each class has in each split."""
     return _section(
         "Images of each class in each split",
-        "A few images of each class in each split, as the network sees them, and how many there are.",
+        "A few images of each class, as the network sees them, and how many there are in each split of the first "
+        "replicate.",
         [class_balance(files.balance)],
     )
 
@@ -208,9 +237,10 @@ def without_folders(value: object) -> object:
 
 
 def _describe_images(results: Results) -> str:
-    counts = results.prepare
-    in_splits = ", ".join(f"{counts.counts(split).images} {split}" for split in SPLITS)
-    return f"{counts.images} at {counts.image_size} pixels: {in_splits}"
+    prepared, splits = results.prepare, results.splits
+    in_splits = ", ".join(f"{getattr(splits, split):,} {split}" for split in SPLITS)
+    aside = f"; {splits.development:,} in the development part" if splits.development else ""
+    return f"{prepared.images:,} at {prepared.image_size} pixels; of a replicate {in_splits}{aside}"
 
 
 def _section(title: str, explanation: str, charts: list[Chart]) -> Section:

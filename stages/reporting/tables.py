@@ -9,24 +9,31 @@ from stages.metrics_files import (
     Evaluation,
     GoalMetric,
     Interval,
+    PlannedInterval,
     PrepareMetrics,
+    SplitMetrics,
     Summary,
     TrainingMetrics,
+    Verdict,
     read_evaluation,
     read_prepare_metrics,
+    read_split_metrics,
     read_training_metrics,
 )
-from stages.params import ARMS, Arm, Split
+from stages.params import ARMS, Arm, Metric, Split
 
 PAGE = Path("report/index.html")
 MINUS = "−"
+MIN_FOR_VERDICT, FEW = 10, 20  # effective groups, as stages/evaluation/statistics.py has them
+MIN_FOR_BOUND = 2
 
 
 @dataclass(frozen=True)
 class Results:
-    """Everything that the stages measured: the content of metrics/prepare.json, ARM.json and evaluation.json."""
+    """Everything that the stages measured, as metrics/ has it: prepare, splits, both arms and evaluation."""
 
     prepare: PrepareMetrics
+    splits: SplitMetrics
     training: dict[Arm, TrainingMetrics]
     evaluation: Evaluation
 
@@ -37,7 +44,7 @@ def load_results() -> Results:
     Raises:
         UserError: a stage has not run yet, or a file is not what a stage writes.
     """
-    return Results(read_prepare_metrics(), read_training_metrics(), read_evaluation())
+    return Results(read_prepare_metrics(), read_split_metrics(), read_training_metrics(), read_evaluation())
 
 
 def checks_table(results: Results) -> list[dict[str, str]]:
@@ -50,25 +57,174 @@ def checks_table(results: Results) -> list[dict[str, str]]:
 
 
 def verdict_sentence(results: Results) -> str:
-    """Return in one sentence what the evidence says, with its interval."""
-    verdict = results.evaluation.verdict
+    """Return what the evidence says, with both settings by their rates, the interval, and the look that decided."""
+    verdict, name = results.evaluation.verdict, METRIC_NAMES[results.evaluation.verdict.metric]
+    baseline, differential = (_describe_rates(results.training[arm].learning_rates) for arm in ARMS)
+    rates = f"rates {differential} (backbone / head) against {baseline}"
     decision = {
-        "better": "Better: different rates raise the accuracy on the test images",
-        "worse": "Worse: different rates lower the accuracy on the test images",
-        "no difference shown": "No difference shown between the arms' accuracy on the test images",
+        "better": f"Better: {rates}, by test {name}",
+        "worse": f"Worse: {rates}, by test {name}",
+        "no difference shown": f"No difference shown in test {name}: {rates}",
+        "unstable": f"Unstable: {failures_sentence(results)} Test {name}, {rates}",
     }[verdict.decision]
-    measured = f"{decision}: differential − baseline is {points(verdict.estimate)} points"
-    if verdict.low is None and results.evaluation.replicates == 1:
-        return f"{measured}, of one seed, which says nothing of the chance between seeds.{exclusion_note(results)}"
+    measured = f"{decision}; differential − baseline is {_difference(verdict, verdict.metric)}"
+    return f"{measured}{_what_chance_leaves_open(results)}.{_note_on_groups(verdict)}"
+
+
+def _what_chance_leaves_open(results: Results) -> str:
+    """Return the interval and the look, or why there is no interval."""
+    verdict = results.evaluation.verdict
+    if verdict.low is None or verdict.level is None:
+        return f", without an interval: {verdict.reason}"
+    ends = f" ({100 * verdict.level:.3g} % interval {interval(verdict, SCALES[verdict.metric])})"
+    if verdict.reached_at:
+        number = [look.replicates for look in verdict.looks].index(verdict.reached_at) + 1
+        at = f", decided at look {number}, after {verdict.reached_at} replicates" if len(verdict.looks) > 1 else ""
+        return f"{ends}{at}"
     smallest = verdict.minimum_detectable_difference
-    if verdict.low is None or smallest is None:
-        return f"{measured} everywhere, which leaves no chance to reckon with.{exclusion_note(results)}"
-    power = (
-        f"a true difference of {100 * smallest:.1f} points would have been shown about four times in five"
-        if smallest <= 1
-        else "so few images and seeds would show no difference, however large"
+    if verdict.decision == "no difference shown" and smallest is not None:
+        largest = 1 if SCALES[verdict.metric] == 100 else float("inf")
+        power = f"{SCALES[verdict.metric] * smallest:.2g}{_unit(verdict.metric)}"
+        would = (
+            f"{power} would have been shown about four times in five" if smallest <= largest else "no difference could"
+        )
+        return f"{ends}; a true difference of {would}" if smallest <= largest else f"{ends}; so few data show {would}"
+    return ends
+
+
+def _note_on_groups(verdict: Verdict) -> str:
+    if verdict.units == "images":
+        return ""
+    units = f" The test images come in groups, an effective number of {verdict.effective_units:.0f}"
+    if verdict.effective_units < MIN_FOR_VERDICT:
+        return f"{units}: too few for a verdict, which needs {MIN_FOR_VERDICT}."
+    return f"{units}: few, so take the interval with care." if verdict.effective_units < FEW else f"{units}."
+
+
+def failures_sentence(results: Results) -> str:
+    """Return how many replicates of each arm failed; nothing where none did."""
+    failures, total = results.evaluation.failures, results.evaluation.replicates
+    if not any(failures.of(arm) for arm in ARMS):
+        return ""
+    told = []
+    for arm in ARMS:
+        kinds = [
+            f"{kind} with seed {', '.join(map(str, seeds))}"
+            for kind, seeds in failures.arm(arm).model_dump().items()
+            if seeds
+        ]
+        counted = f"{len(failures.of(arm))} of {total} replicates of the {arm} arm failed"
+        told.append(f"{counted} ({'; '.join(kinds)})" if kinds else counted)
+    return f"{', '.join(told)}. A replicate that diverged counts as the majority class, with a loss of ln C."
+
+
+def conditions_sentence(results: Results) -> str:
+    """Return what the interval counts, and what it cannot."""
+    splits, verdict = results.splits, results.evaluation.verdict
+    drawn = "each replicate its own test images" if splits.folds else f"the same {splits.test:,} test images"
+    groups = "groups of them" if verdict.units == "groups" else "as if each were drawn by itself"
+    failed = (
+        ""
+        if any(results.evaluation.failures.of(arm) for arm in ARMS) or results.evaluation.replicates < MIN_FOR_BOUND
+        else f" No replicate failed, which leaves a rate of failures up to "
+        f"{100 * (1 - 0.05 ** (1 / results.evaluation.replicates)):.0f} % open."
     )
-    return f"{measured} (95 % interval {interval(verdict, 100)}); {power}.{exclusion_note(results)}"
+    tuned = " Whether either arm would do better with rates of its own choice, it does not say."
+    return (
+        f"The interval counts which training images, first weights and batches a replicate drew ({drawn}), and which "
+        f"test images there were, {groups}. It cannot count other pools of images, data sets, networks or lengths of "
+        f"training: the verdict is about these rates on this pool.{failed}{tuned}"
+    )
+
+
+def near_duplicates_sentence(results: Results) -> str:
+    """Return the difference without test images that look like training images; nothing where there are none."""
+    verdict = results.evaluation.verdict
+    if not verdict.near_duplicates:
+        return ""
+    beside = (
+        f"{verdict.near_duplicates:.3g} test images (in a replicate, on average) look almost like one it trained or "
+    )
+    apart = verdict.without_near_duplicates
+    if apart is None:
+        return f"{beside}validated on; without them a class would be missing."
+    ends = "" if apart.low is None else f" ({interval(apart, SCALES[verdict.metric])})"
+    return f"{beside}validated on; without them the difference is {_difference(apart, verdict.metric)}{ends}."
+
+
+def looks_table(results: Results) -> list[dict[str, str]]:
+    """Return a row for each look that has been reached."""
+    verdict = results.evaluation.verdict
+    return [
+        {
+            "replicates": str(look.replicates),
+            "level": "" if look.interval.level is None else f"{100 * look.interval.level:.2f} %",
+            "difference": _difference(look.interval, verdict.metric),
+            "interval": _interval_cell(look.interval, SCALES[verdict.metric]),
+            "decision": look.decision,
+        }
+        for look in verdict.looks
+    ]
+
+
+def plan_table(results: Results) -> list[dict[str, str]]:
+    """Return a row for each number of replicates: the half-width to expect, and what would be shown, with ranges."""
+    metric = results.evaluation.verdict.metric
+    by_replicates: dict[int, list[PlannedInterval]] = {}
+    for planned in results.evaluation.plan:
+        by_replicates.setdefault(planned.replicates, []).append(planned)
+    return [
+        {
+            "replicates": str(replicates),
+            **{f"{planned.images:,} images": _half_width(planned, metric) for planned in by_images},
+            "shown": _shown(by_images[0], metric),
+        }
+        for replicates, by_images in by_replicates.items()
+    ]
+
+
+def _half_width(planned: PlannedInterval, metric: Metric) -> str:
+    low, middle, high = (
+        _plain_number(width, metric) for width in (planned.half_width_low, planned.half_width, planned.half_width_high)
+    )
+    return f"±{middle} ({low} to {high})"
+
+
+def _shown(planned: PlannedInterval, metric: Metric) -> str:
+    low, middle, high = (_plain_number(one, metric) for one in (planned.shown_low, planned.shown, planned.shown_high))
+    return f"{middle} ({low} to {high})"
+
+
+def _plain_number(value: float, metric: Metric) -> str:
+    return f"{SCALES[metric] * value:.{1 if SCALES[metric] == 100 else 3}f}"
+
+
+def replicates_for(results: Results, difference: float) -> str:
+    """Return how many replicates would show a true difference four times in five, for people.
+
+    Args:
+        results: of what has been measured.
+        difference: in points, or in the metric's own unit.
+    """
+    metric = results.evaluation.verdict.metric
+    wanted = difference / SCALES[metric]
+    said = f"a true difference of {difference:g}{_unit(metric)} in test {METRIC_NAMES[metric]}"
+    if not results.evaluation.plan:
+        return f"{results.evaluation.verdict.reason}: nothing can be planned from it"
+    images = results.evaluation.plan[0].images
+    rows = [planned for planned in results.evaluation.plan if planned.images == images]
+    bounds = [
+        next((planned.replicates for planned in rows if getattr(planned, which) <= wanted), None)
+        for which in ("shown_low", "shown", "shown_high")
+    ]
+    if bounds[1] is None:
+        floor = _plain_number(rows[-1].shown, metric)
+        return (
+            f"{said} is not shown by {rows[-1].replicates} replicates either, which show {floor}: with {images:,} test "
+            f"images that is about the least; more test images would help"
+        )
+    low, high = bounds[0], f"{bounds[2]}" if bounds[2] else f"more than {rows[-1].replicates}"
+    return f"{said} is shown four times in five by about {bounds[1]} replicates (range {low} to {high})"
 
 
 def goal_sentence(results: Results) -> str:
@@ -82,7 +238,7 @@ def goal_sentence(results: Results) -> str:
         f"replicates {'meets' if meeting == 1 else 'meet'} it. Its overfitting gap differs from the baseline's by "
         f"{points(counted.estimate)} points{_in_brackets(counted)} where training accuracy is counted while training, "
         f"and by {points(in_eval_mode.estimate)}{_in_brackets(in_eval_mode)} where it is measured in evaluation mode "
-        f"(95 % intervals over the seeds alone)."
+        f"(95 % intervals, not the verdict's)."
     )
 
 
@@ -92,7 +248,9 @@ def goal_table(results: Results) -> list[dict[str, str]]:
 
     def cell(metric: GoalMetric) -> str:
         met = "met" if metric.met else "not met"
-        return f"{100 * metric.value:.1f} %: {met}, in {metric.replicates_meeting} of {total} replicates"
+        return (
+            f"{100 * metric.value:.1f} %: {met} in the mean; {metric.replicates_meeting} of {total} replicates meet it"
+        )
 
     return [
         {
@@ -131,15 +289,18 @@ def result_table(results: Results) -> list[dict[str, str]]:
             _row(f"test {name}", write, metric, test, evaluation.test.difference)
             for name, metric, write in SPLIT_METRICS
         ),
+        *(
+            {
+                "metric": f"test {METRIC_NAMES[metric]}, 95 % interval",
+                **dict.fromkeys(ARMS, ""),
+                "difference": _interval_cell(evaluation.test.interval[metric], SCALES[metric]),
+            }
+            for metric in METRIC_NAMES
+        ),
         {
-            "metric": "test accuracy, 95 % interval",
-            **dict.fromkeys(ARMS, ""),
-            "difference": _interval_cell(evaluation.test.interval["accuracy"], 100),
-        },
-        {
-            "metric": "test loss, 95 % interval",
-            **dict.fromkeys(ARMS, ""),
-            "difference": _interval_cell(evaluation.test.interval["loss"], 1),
+            "metric": "replicates that failed",
+            **{arm: f"{len(evaluation.failures.of(arm))} of {evaluation.replicates}" for arm in ARMS},
+            "difference": "",
         },
         {"metric": "goal", **{arm: "met" if met[arm].met else "not met" for arm in ARMS}, "difference": ""},
         {
@@ -202,22 +363,12 @@ def mcnemar_table(results: Results) -> list[dict[str, str]]:
     ]
 
 
-def exclusion_note(results: Results) -> str:
-    """Return which replicates diverged, and what the comparison is of then; nothing where none did."""
-    diverged = results.evaluation.diverged
-    if not diverged:
-        return ""
-    named = " and ".join(f"{arm} with seed {', '.join(map(str, seeds))}" for arm, seeds in diverged.items())
-    return (
-        f" The loss was not finite in {named}: the arms are compared over the seeds that came to an end in both, and "
-        f"an arm's training metrics are of all its own."
-    )
-
-
 def averaged_over(results: Results) -> str:
     """Return what the metrics are averages of."""
     seeds = results.evaluation.replicates
-    return f"Mean ± standard deviation over {seeds} seeds" if seeds > 1 else "Of one seed, so the spread is unknown"
+    return (
+        f"Mean ± standard deviation over {seeds} replicates" if seeds > 1 else "Of one replicate: the spread is unknown"
+    )
 
 
 def percent(summary: Summary, metric: str, signed: bool = False) -> str:
@@ -254,11 +405,22 @@ def _row(name: str, write: Write, metric: str, by_arm: dict[Arm, Summary], diffe
 
 
 def _as_summary(training: TrainingMetrics) -> Summary:
-    return Summary(mean=training.mean or {}, std=training.std or {}, seeds=training.seeds)
+    return Summary(mean=training.mean, std=training.std, seeds=training.seeds)
 
 
 def _interval_cell(found: Interval, scale: float) -> str:
     return "unknown" if found.low is None else interval(found, scale)
+
+
+def _difference(found: Interval, metric: Metric) -> str:
+    """Return an estimate with its sign and unit."""
+    if SCALES[metric] == 100:
+        return f"{points(found.estimate)} points"
+    return f"{found.estimate + 0.0:+.3f}".replace("-", MINUS)
+
+
+def _unit(metric: Metric) -> str:
+    return " points" if SCALES[metric] == 100 else ""
 
 
 def _in_brackets(found: Interval) -> str:
@@ -282,6 +444,23 @@ def _with_spread(summary: Summary, metric: str, scale: float, digits: int, unit:
     return text.replace("-", MINUS)
 
 
+METRIC_NAMES: dict[Metric, str] = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "roc_auc": "ROC AUC",
+    "loss": "loss",
+    "brier": "Brier score",
+}
+# To points where a metric is shown in percent.
+SCALES: dict[Metric, float] = {
+    "accuracy": 100,
+    "balanced_accuracy": 100,
+    "macro_f1": 100,
+    "roc_auc": 1,
+    "loss": 1,
+    "brier": 1,
+}
 SPLIT_TITLES: dict[Split, str] = {"train": "training images", "val": "validation images", "test": "test images"}
 SPLIT_METRICS: list[tuple[str, str, Write]] = [
     ("accuracy", "accuracy", percent),

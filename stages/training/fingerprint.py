@@ -64,7 +64,7 @@ def fingerprint(
         plan: layer group -> rate and first epoch.
         seed: of the replicate.
         weights: digest of first weights, whatever they come from; those of another seed's head do as well.
-        checksums: of the prepared data.
+        checksums: of the prepared data and of the replicate's splits.
         compute: device and precision.
     """
     inputs = {

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from stages.data.batches import open_samples
-from stages.data.store import Prepared, open_prepared
+from stages.data.store import Prepared, open_prepared, open_splits
 from stages.models.checkpoint import Description, save_checkpoint
 from stages.models.compute import report_out_of_memory, set_up_compute
 from stages.models.network import Network, build_network
@@ -30,7 +30,7 @@ class ReplicateJob:
         seed: of everything that is drawn.
         plan: layer group -> rate and first epoch.
         params: of the experiment.
-        checksums: of the prepared data.
+        checksums: of the prepared data and of the replicate's splits.
         state: where the state is saved until the arm is finished.
         checkpoint: where to write the network, with its logits beside it.
     """
@@ -50,7 +50,8 @@ def train_replicate(job: ReplicateJob, progress: ReplicateProgress, signals: Sig
     params = job.params
     with report_out_of_memory(params.train):
         compute = set_up_compute(params.train)
-        prepared = open_prepared()
+        images = open_prepared()
+        prepared = images.of_replicate(open_splits(images, [job.seed])[job.seed])
         if compute.device.type == "cuda":
             torch.cuda.empty_cache()  # of the replicate before, whose images count as taken until then
         samples = open_samples(prepared, ("train", "val"), compute.device)

@@ -1,0 +1,89 @@
+"""Say who trains, validates and tests on what, before anything is trained: one table for all replicates of both arms.
+
+Writes data/splits.csv (a row for each image: its part, and its split in each replicate), metrics/splits.json (how many
+images that makes) and metrics/class_balance.csv (of each class in each split).
+"""
+
+import argparse
+import json
+from typing import Any
+
+import pandas as pd
+
+from stages.data.splits import Splits, class_balance, few_samples, split_replicates, splits_too_small
+from stages.data.store import Prepared, open_prepared, write_splits
+from stages.errors import UserError, run_cli
+from stages.files import METRICS, write_csv, write_json
+from stages.params import SPLITS, Data, load_params
+
+
+def main() -> None:
+    """Draw the splits of all replicates."""
+    parser = argparse.ArgumentParser(prog="python -m stages.split", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--dry-run", action="store_true", help="say what it would draw, and write nothing")
+    parser.add_argument("--json", action="store_true", help="with --dry-run: print one JSON object instead")
+    options = parser.parse_args()
+    if options.json and not options.dry_run:
+        parser.error("--json goes with --dry-run")
+    params, prepared = load_params(), open_prepared()
+
+    parts, splits = split_replicates(prepared.samples, params.data, params.train.seeds)
+    balances = {seed: class_balance(prepared.samples, splits[seed], prepared.classes) for seed in params.train.seeds}
+    check_balances(balances)
+    counts = summarize(prepared, parts, splits, params.data)
+    first = balances[params.train.seeds[0]]
+    if options.json:
+        print(json.dumps(counts))
+        return
+    if not options.dry_run:
+        write_splits(prepared.samples, parts, splits)
+        write_json(METRICS / "splits.json", counts)
+        write_csv(METRICS / "class_balance.csv", first)
+    print(describe_counts(counts))
+    for line in few_samples(first):
+        print(line)
+
+
+def check_balances(balances: dict[int, pd.DataFrame]) -> None:
+    """Check the splits of every replicate.
+
+    Raises:
+        UserError: a class is missing from one, or validation is too small.
+    """
+    for seed, balance in balances.items():
+        if problems := splits_too_small(balance):
+            raise UserError("\n       ".join(f"{problem} (replicate with seed {seed})" for problem in problems))
+
+
+def summarize(prepared: Prepared, parts: "pd.Series[str]", splits: Splits, data: Data) -> dict[str, Any]:
+    """Return the content of metrics/splits.json."""
+    samples, first = prepared.samples, splits.iloc[:, 0]
+    tested = (splits == "test").any(axis=1)
+    return {
+        "replicates": splits.shape[1],
+        "folds": data.folds,
+        "part": data.part,
+        "development": int((parts == "development").sum()),
+        **{split: int((first == split).sum()) for split in SPLITS},
+        "tested": int(tested.sum()),
+        "tested_groups": int(samples.loc[tested & (samples["group"] != ""), "group"].nunique()),
+        "unused": int((samples["usable"] & (splits == "").all(axis=1)).sum()),
+    }
+
+
+def describe_counts(counts: dict[str, Any]) -> str:
+    """Return the content of metrics/splits.json for people."""
+    each = f"{counts['replicates']:,} replicates, each with {counts['train']:,} train and {counts['val']:,} val images"
+    if counts["folds"]:
+        tested = f"about {counts['test']:,} test images; every {counts['folds']} of them test {counts['tested']:,} once"
+    else:
+        tested = f"the same {counts['test']:,} test images"
+    aside = f"; {counts['development']:,} are set aside for development" if counts["development"] else ""
+    if counts["part"] == "development":
+        aside = "; all within the development part"
+    return f"{each}, and {tested}{aside}"
+
+
+if __name__ == "__main__":
+    run_cli(main)
