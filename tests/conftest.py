@@ -39,6 +39,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # Real images, and a network of a hundred thousand parameters: seconds.
 TINY = {
     "data.image_size": 32,
+    "data.development": 0.0,
     "data.split": {"train": 0.03, "val": 0.02, "test": 0.02},
     "model.name": "test_efficientnet",
     "model.weights": "none",
@@ -51,6 +52,7 @@ TINY = {
     "lr.uniform": 0.01,
     "lr.backbone": 0.0001,
     "lr.head": 0.01,
+    "evidence.looks": None,
 }
 TINY_GROUPS = ["stem", "stage1", "stage2", "stage3", "stage4", "stage5", "head"]
 
