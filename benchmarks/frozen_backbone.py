@@ -5,18 +5,14 @@ python -m benchmarks.frozen_backbone
 
 import argparse
 import statistics
-import tempfile
 import time
-from pathlib import Path
 
-from benchmarks.training_speed import synchronise
-from stages.data.batches import Samples, batch_sizes, open_samples
-from stages.data.store import open_prepared
+from benchmarks.training_speed import synchronise, training_images
+from stages.data.batches import Samples, batch_sizes
 from stages.errors import run_cli
 from stages.models.compute import set_up_compute
 from stages.models.network import Classifier, build_network
 from stages.params import Policy, load_params
-from stages.prepare import prepare
 from stages.rates.freezing import freeze_all_but
 from stages.rates.optimizers import build_optimizer, build_param_groups
 from stages.rates.policies import plan_policy, trainable_groups
@@ -30,9 +26,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     params = load_params()
     compute = set_up_compute(params.train)
-    with tempfile.TemporaryDirectory() as folder:
-        prepare(params.data, Path(folder) / "prepared")
-        images = open_samples(open_prepared(Path(folder) / "prepared"), ["train"], compute.device)["train"]
+    images = training_images(params, compute.device)
 
     network = build_network(params.model, 2, seed=1)
     network.module.to(compute.device)

@@ -29,7 +29,7 @@ from stages.reporting.charts import as_svg
 from stages.reporting.markdown import markdown_table
 
 TABLE, PICTURE = Path("benchmarks/growth.csv"), Path("benchmarks/growth.svg")
-STAGES = ("prepare", "train baseline", "train differential", "evaluate", "report")
+STAGES = ("prepare", "split", "train baseline", "train differential", "evaluate", "report")
 LOOK_EVERY = 0.5  # seconds, at the memory
 
 
@@ -91,11 +91,13 @@ def run(experiment: Experiment) -> list[dict[str, object]]:
         make_images(images, experiment)
         with modify_yaml(str(clone / "params.yaml")) as params:
             params["data"].update(source="folder", path=str(images), image_size=experiment.image_size, allow_leaks=True)
+            params["data"].update(development=0.0, folds=None)
             params["data"]["split"].update(train=0.5, val=0.25, test=0.25)
             params["model"].update(name="test_efficientnet", weights="none")
             params["lr"].update(uniform=0.001, backbone=0.0001, head=0.001)
             seeds = list(range(1, experiment.replicates + 1))
             params["train"].update(epochs=1, seeds=seeds, workers=experiment.workers)
+            params["evidence"].update(looks=None)
         return [{"stage": stage, **measure(stage, clone)} for stage in STAGES]
 
 
@@ -153,7 +155,8 @@ def print_table(table: pd.DataFrame) -> None:
     for what, value in dict.fromkeys(grown):
         by_stage = table[(table["what"] == what) & (table["value"] == value)].set_index("stage")
         seconds, peak = by_stage["seconds"].to_dict(), by_stage["peak_mib"].to_dict()
-        cells = [f"{seconds[stage]:.1f} / {peak[stage]:.0f}" for stage in STAGES]
+        # What was measured before there was a stage has no number of it.
+        cells = [f"{seconds[stage]:.1f} / {peak[stage]:.0f}" if stage in seconds else "" for stage in STAGES]
         rows.append([f"{what.replace('_', ' ')} {value:,}", *cells])
     print(markdown_table(["", *(f"{stage}, s / MiB" for stage in STAGES)], rows))
 

@@ -15,12 +15,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from stages.data.batches import batch_sizes, open_samples
+from stages.data.batches import Samples, batch_sizes, open_samples
+from stages.data.splits import split_replicates
 from stages.data.store import open_prepared
 from stages.errors import run_cli
 from stages.models.compute import set_up_compute
 from stages.models.network import build_network
-from stages.params import Policy, load_params
+from stages.params import Params, Policy, load_params
 from stages.prepare import prepare
 from stages.rates.freezing import train_mode
 from stages.rates.optimizers import build_optimizer, build_param_groups
@@ -34,9 +35,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     params = load_params()
     compute = set_up_compute(params.train)
-    with tempfile.TemporaryDirectory() as folder:
-        prepare(params.data, Path(folder) / "prepared")
-        samples = open_samples(open_prepared(Path(folder) / "prepared"), ["train"], compute.device)["train"]
+    samples = training_images(params, compute.device)
     batch_size = params.train.batch_size
     steps = len(samples) // batch_size
 
@@ -80,6 +79,16 @@ def main() -> None:
     )
     print(f"real loop {ours:.1f} images/s, bare network {theirs:.1f} images/s, medians of {rounds} turns")
     print(f"ratio {statistics.median(ratios):.3f} (lowest {min(ratios):.3f}, highest {max(ratios):.3f})")
+
+
+def training_images(params: Params, device: torch.device) -> Samples:
+    """Prepare the images, and return those that the first replicate trains on."""
+    seed = params.train.seeds[0]
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(params.data, Path(folder) / "prepared")
+        prepared = open_prepared(Path(folder) / "prepared")
+        splits = split_replicates(prepared.samples, params.data, [seed])[1]
+        return open_samples(prepared.of_replicate(splits[seed]), ["train"], device)["train"]
 
 
 def synchronise(device: torch.device) -> None:

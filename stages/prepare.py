@@ -15,7 +15,15 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from stages.data.checks import CHECKS, Finding, as_table, blocking_problems, count_findings, effective_consequence
+from stages.data.checks import (
+    CHECKS,
+    MAX_LISTED,
+    Finding,
+    as_table,
+    blocking_problems,
+    count_findings,
+    effective_consequence,
+)
 from stages.data.decoding import DecodeJob, decode_all
 from stages.data.duplicates import near_duplicates, same_pixels, units
 from stages.data.image_set import ImageSet
@@ -134,9 +142,21 @@ def check_and_decode(data: Data, folder: Path | None) -> PrepareResult:
     findings = [*source.findings, *decoded.findings, *same, *alike, *groups_in_two_splits(good)]
     findings = list(dict.fromkeys(findings))  # a table may list a file twice
     problems = blocking_problems(findings, data)
-    if not problems and not len(good):
-        problems = ["data.path: no image is left to use"]
+    if not problems:
+        problems = classes_without_images(source.classes, good)
     return PrepareResult(samples, source, findings, problems)
+
+
+def classes_without_images(classes: list[str], good: pd.DataFrame) -> list[str]:
+    """Return which classes have no image that can be used, and what to do, in a line."""
+    if not len(good):
+        return ["data.path: no image is left to use"]
+    left = set(good["label"])
+    empty = [name for label, name in enumerate(classes) if label not in left]
+    if not empty:
+        return []
+    more = f" and {len(empty) - MAX_LISTED:,} more" if len(empty) > MAX_LISTED else ""
+    return [f"data.path: no image is left of {', '.join(empty[:MAX_LISTED])}{more}: add some, or remove that class"]
 
 
 def summarize(result: PrepareResult, data: Data) -> dict[str, Any]:

@@ -22,7 +22,15 @@ FOLDER = {
     "train.epochs": 1,
     "train.seeds": [1],
 }
-STAGES = [("prepare",), ("train", "baseline"), ("train", "differential"), ("evaluate",), ("review",), ("report",)]
+STAGES = [
+    ("prepare",),
+    ("split",),
+    ("train", "baseline"),
+    ("train", "differential"),
+    ("evaluate",),
+    ("review",),
+    ("report",),
+]
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +52,12 @@ def findings(project):
     return {image: set(rows["check"]) for image, rows in table.groupby("image")}, table
 
 
+def splits_of(project):
+    """Of the first replicate, by the name of the image."""
+    table = pd.read_csv(project.folder / "data/splits.csv", keep_default_na=False)
+    return table.set_index("image")["seed-1"]
+
+
 @pytest.mark.slow
 def test_every_kind_of_bad_image_is_named_with_its_reason(bad):
     project, kinds = bad
@@ -53,9 +67,7 @@ def test_every_kind_of_bad_image_is_named_with_its_reason(bad):
         told = found.get(f"odd/{printable(name)}", set()) | found.get(f"odd/{printable(name)}/", set())
         assert told == ({check} if check else set()), name
     assert not [image for image in found if "good-" in image]
-    assert set(table["consequence"]) == {"skipped", "left out", "noted"} | set(
-        table.loc[table["check"] == "few_samples", "consequence"]
-    )
+    assert set(table["consequence"]) == {"skipped", "left out", "noted"}
 
 
 @pytest.mark.slow
@@ -70,18 +82,18 @@ def test_whatever_is_found_is_counted(bad):
     left_out = {name for name, check in kinds.items() if check and CHECKS[check].consequence == "left out"}
     assert counts["skipped"] == len(skipped)
     assert counts["images"] == 24 + len(kinds) - len(skipped) - len(left_out)
-    assert counts["images"] == sum(counts[split]["images"] for split in ("train", "val", "test"))
+    splits = project.read_json("metrics/splits.json")
+    assert counts["images"] == sum(splits[split] for split in ("train", "val", "test"))
 
 
 @pytest.mark.slow
 def test_the_good_ones_train(bad):
     project, _ = bad
-    samples = pd.read_csv(project.folder / "data/prepared/samples.csv", keep_default_na=False)
-    used = samples[samples["split"] != ""]
+    splits = splits_of(project)
     images = np.load(project.folder / "data/prepared/images.npy", mmap_mode="r")
-    assert all(images[row].any() for row in used.index)
+    assert all(images[row].any() for row in np.flatnonzero(splits != ""))
     predictions = pd.read_csv(project.folder / "metrics/differential_predictions.csv", keep_default_na=False)
-    assert set(predictions["image"]) == set(used.loc[used["split"] == "val", "image"])
+    assert set(predictions["image"]) == set(splits.index[splits == "val"])
     assert (project.folder / "models/differential/seed-1.safetensors").exists()
 
 
@@ -89,9 +101,9 @@ def test_the_good_ones_train(bad):
 def test_dvc_and_the_page_show_the_images(bad, tmp_path):
     project = bad[0].copy_to(tmp_path / "clone")
     sheet = project.read("data/contact_sheet.svg").decode()
-    balance = pd.read_csv(project.folder / "metrics/class_balance.csv")
-    assert len(balance) == 2 * 3
-    assert sheet.count("<image ") == balance["images"].clip(upper=4).sum() > 20
+    classes = project.read_json("metrics/prepare.json")["classes"]
+    assert sheet.count("<image ") == sum(min(images, 12) for images in classes.values()) == 24
+    assert len(pd.read_csv(project.folder / "metrics/class_balance.csv")) == 2 * 3
     shown = project.run("dvc", "plots", "show", "--out", "shown")
     assert "index.html" in shown.stdout
     page = project.read("shown/index.html").decode()
@@ -126,11 +138,6 @@ def everything(project):
     return project.fingerprints("data", "metrics", "models", "report")
 
 
-def splits_of(project):
-    samples = pd.read_csv(project.folder / "data/prepared/samples.csv", keep_default_na=False)
-    return samples.set_index("image")["split"]
-
-
 def test_a_bad_image_stops_prepare_by_default_in_one_line_with_nothing_written(photographs, run_stage):
     project, root = photographs
     (root / "cats/00.png").write_bytes(b"")
@@ -150,7 +157,7 @@ def test_a_dry_run_says_all_that_is_wrong_and_writes_nothing(photographs, run_st
     done = run_stage(project, "prepare", "--dry-run", check=False)
     assert done.returncode == 1
     for said in (
-        "would prepare 40 images at 32 px: 19 train",
+        "would prepare 40 images at 32 px, 2 skipped",
         "<b>dogs & co",
         "empty: 1 stops prepare",
         "not_an_image: 1",
@@ -167,25 +174,42 @@ def test_a_dry_run_says_all_that_is_wrong_and_writes_nothing(photographs, run_st
 
 def test_a_dry_run_of_good_images_ends_well(photographs, run_stage):
     done = run_stage(photographs[0], "prepare", "--dry-run")
-    assert "would prepare 40 images at 32 px: 20 train, 10 val, 10 test" in done.stdout
+    assert "would prepare 40 images at 32 px\n" in done.stdout
+    assert "every check passed" in done.stdout
 
 
 def test_one_image_in_two_splits_stops_prepare_unless_it_is_allowed(photographs, run_stage):
     project, root = photographs
-    for number in range(20):  # a copy of each: some fall into other splits
-        shutil.copyfile(root / "cats" / f"{number:02}.png", root / "cats" / f"{number:02}-copy.png")
+    for split in ("train", "test"):
+        (root / split).mkdir()
+    for folder in ("cats", "<b>dogs & co"):
+        shutil.copytree(root / folder, root / "test" / folder)
+        (root / folder).rename(root / "train" / folder)
+    picture(4711).save(root / "test/cats/01.png")
     done = run_stage(project, "prepare", check=False)
     assert done.returncode == 1
-    assert re.match(r"error: data: cats/\S+ \(the same pixels in another split too: here in \w+, and in", done.stderr)
+    assert re.match(r"error: data: \S.* \(the same pixels in another split too: here in \w+, and in", done.stderr)
     assert "set data.allow_leaks to true" in done.stderr
     set_params(project.folder, {"data.allow_leaks": True})
     run_stage(project, "prepare")
-    leaks = [image for image, checks in findings(project)[0].items() if "leak" in checks]
-    assert len(leaks) >= 2
+    run_stage(project, "split")
+    assert sum("leak" in checks for checks in findings(project)[0].values()) == 2 * 39
     splits = splits_of(project)
-    for image in leaks:
-        other = image.replace("-copy", "") if "-copy" in image else image.replace(".png", "-copy.png")
-        assert splits[image] != splits[other]
+    for image, split in splits.items():
+        assert (split == "test") == image.startswith("test/")
+
+
+def test_copies_of_an_image_stay_in_one_split(photographs, run_stage):
+    project, root = photographs
+    for number in range(20):
+        shutil.copyfile(root / "cats" / f"{number:02}.png", root / "cats" / f"{number:02}-copy.png")
+    set_params(project.folder, {"train.seeds": [1, 2]})
+    run_stage(project, "prepare")
+    run_stage(project, "split")
+    assert project.read_json("metrics/prepare.json")["checks"]["duplicate"] == 20
+    table = pd.read_csv(project.folder / "data/splits.csv", keep_default_na=False)
+    for _, both in table.groupby(table["image"].str.replace("-copy", "")):
+        assert (both.drop(columns="image").nunique() == 1).all()
 
 
 def test_one_image_under_two_labels_is_used_under_neither(photographs, run_stage):
@@ -197,6 +221,7 @@ def test_one_image_under_two_labels_is_used_under_neither(photographs, run_stage
     )
     set_params(project.folder, {"data.on_bad_image": "skip"})
     run_stage(project, "prepare")
+    run_stage(project, "split")
     splits = splits_of(project)
     assert splits["cats/03.png"] == splits["<b>dogs & co/copy.png"] == ""
     assert project.read_json("metrics/prepare.json")["skipped"] == 2
@@ -237,10 +262,14 @@ def test_a_table_with_groups_keeps_each_in_one_split(clone, run_stage):
         rows.append({"path": f"{number}.png", "label": number % 2, "group": f"module-{number // 5}"})
     pd.DataFrame(rows).to_parquet(root / "cells.parquet")
     run_stage(project, "prepare")
-    samples = pd.read_csv(project.folder / "data/prepared/samples.csv")
-    assert len(samples) == 60
-    assert (samples.groupby("group")["split"].nunique() == 1).all()
-    assert samples["split"].value_counts()["train"] == 30
+    run_stage(project, "split")
+    assert project.read_json("metrics/prepare.json")["groups"] == 12
+    assert project.read_json("metrics/splits.json")["tested_groups"] == 3
+    splits = splits_of(project)
+    assert len(splits) == 60
+    groups = [f"module-{int(image.removesuffix('.png')) // 5}" for image in splits.index]
+    assert (splits.groupby(groups).nunique() == 1).all()
+    assert splits.value_counts().to_dict() == {"train": 30, "val": 15, "test": 15}
 
 
 def test_a_set_of_torchvision_is_split_as_it_is_given(clone, run_stage):
@@ -250,10 +279,11 @@ def test_a_set_of_torchvision_is_split_as_it_is_given(clone, run_stage):
     for name, content in fashion_files().items():
         (raw / name).write_bytes(content)
     run_stage(project, "prepare")
-    counts = project.read_json("metrics/prepare.json")
-    assert [counts[split]["images"] for split in ("train", "val", "test")] == [40, 20, 20]
+    run_stage(project, "split")
+    counts, splits = project.read_json("metrics/prepare.json"), project.read_json("metrics/splits.json")
+    assert [splits[split] for split in ("train", "val", "test")] == [40, 20, 20]
     assert counts["channels"] == 1
-    assert list(counts["test"]["classes"]) == ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal",
+    assert list(counts["classes"]) == ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal",
                                                "Shirt", "Sneaker", "Bag", "Ankle boot"]  # fmt: skip
     assert project.run("git", "status", "--porcelain", "--", "data").stdout == ""
 
@@ -267,5 +297,5 @@ def test_classes_that_are_called_by_numbers_train_and_are_shown(clone, run_stage
             picture(100 * label + number).save(root / f"{number:02}.png")
     for stage in STAGES:
         run_stage(project, *stage)
-    assert list(project.read_json("metrics/prepare.json")["val"]["classes"]) == ["01", "2"]
+    assert list(project.read_json("metrics/prepare.json")["classes"]) == ["01", "2"]
     assert b'"predicted": "01"' in project.read("report/index.html")

@@ -1,4 +1,4 @@
-"""The pipeline's own stages in a clone: prepare, both arms, evaluate. Then the speeds of its loop by all cores."""
+"""The pipeline's own stages in a clone: prepare, split, both arms, evaluate. Then its loop's speeds by all cores."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from dvc.utils.serialize import modify_yaml
 
 from benchmarks.peers.common import BACKBONE, BATCH_SIZE, HEAD, UNIFORM, WEIGHTS, Clock, Job
 from stages.data.batches import open_samples
-from stages.data.store import open_prepared
+from stages.data.store import open_prepared, open_splits
 from stages.models.compute import set_up_compute
 from stages.models.inference import predict_logits
 from stages.models.network import build_network
@@ -22,7 +22,7 @@ from stages.rates.policies import plan_policy
 from stages.training.loop import RunningMetrics, train_epoch
 from stages.training.trainer import count_steps
 
-STAGES = (["prepare"], ["train", "baseline"], ["train", "differential"], ["evaluate"])
+STAGES = (["prepare"], ["split"], ["train", "baseline"], ["train", "differential"], ["evaluate"])
 
 
 def main() -> None:
@@ -45,9 +45,11 @@ def set_params(clone: Path, job: Job) -> None:
     library, weights = WEIGHTS[job.network]
     with modify_yaml(str(clone / "params.yaml")) as params:
         params["data"].update(source="folder", path=str(job.data.resolve()), image_size=job.size, allow_leaks=True)
+        params["data"].update(development=0.0, folds=None)
         params["model"].update(library=library, name=job.network, weights=weights)
         params["lr"].update(uniform=UNIFORM, backbone=BACKBONE, head=HEAD)
         params["train"].update(epochs=job.epochs, batch_size=BATCH_SIZE, seeds=[1])
+        params["evidence"].update(looks=None)
 
 
 def measure_speeds(clock: Clock, passes: int = 2) -> None:
@@ -56,7 +58,8 @@ def measure_speeds(clock: Clock, passes: int = 2) -> None:
     params = params.model_copy(update={"train": params.train.model_copy(update={"threads": joblib.cpu_count()})})
     compute = set_up_compute(params.train)
     prepared = open_prepared()
-    samples = open_samples(prepared, ("train", "val"), compute.device)
+    replicate = prepared.of_replicate(open_splits(prepared, [1])[1])
+    samples = open_samples(replicate, ("train", "val"), compute.device)
     network = build_network(params.model, len(prepared.classes), seed=1)
     network.module.to(compute.device)
     plan = plan_policy(Policy(uniform=UNIFORM), list(network.groups))

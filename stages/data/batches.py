@@ -36,7 +36,7 @@ class Samples:
 
     @cached_property
     def classes(self) -> int:
-        """How many there are; `prepare` sees to it that every split has them all."""
+        """How many there are; `split` sees to it that every split has them all."""
         return int(self.labels.max()) + 1
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:

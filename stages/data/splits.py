@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from stages.data.checks import MAX_LISTED, Finding
+from stages.errors import UserError
 from stages.params import SPLITS, Data, Split
 
 UNUSED = ""
@@ -37,6 +38,9 @@ def split_replicates(samples: pd.DataFrame, data: Data, seeds: list[int]) -> tup
     Returns:
         The part of each sample (`development`, `test`, `pool`, or a given `val`, or `UNUSED`; with folds, no `test`),
         and the splits.
+
+    Raises:
+        UserError: there are to be folds, and the source gives test images.
     """
     usable = samples[samples["usable"]]
     is_development = _development(usable, data)
@@ -44,28 +48,29 @@ def split_replicates(samples: pd.DataFrame, data: Data, seeds: list[int]) -> tup
     if data.part == "development":
         used = used.assign(split=UNUSED)
     given = {str(split) for split in used["split"]} - {UNUSED}
+    if data.folds and "test" in given:
+        raise UserError("data.folds: the source gives test images, so no others are tested; set data.folds to null")
     fractions = _fractions(data, given)
 
     tested = [_test_part(used, fractions, data, number) for number in range(_rounds(data, len(seeds)))]
+    as_given = used["split"].where(used["split"].isin(["val", "test"]), POOL)
+    parts = pd.Series(UNUSED, index=samples.index)
+    parts[is_development.index[is_development]] = "development"
+    parts[used.index] = as_given
     columns = {}
     for number, seed in enumerate(seeds):
-        column = used["split"].where(used["split"].isin(["val", "test"]), POOL)
         in_round = tested[number // data.folds] if data.folds else tested[0]
+        column = as_given.copy()
         column[in_round.index[in_round == _name_of_test(data, number)]] = "test"
         column = _limited(used, column, "test", data, data.seed)
-        drawn = _draw(used[column == POOL], _of_the_rest(fractions, data), data, seed)
+        if not data.folds:
+            parts[used.index] = column  # the same for every replicate
+        drawn = _cut(used[column == POOL], _of_the_rest(fractions), data, _derived(data.seed, "replicate", seed))
         column[drawn.index] = drawn
         for split in ("train", "val"):
             column = _limited(used, column, split, data, seed)
         columns[seed] = column.reindex(samples.index, fill_value=UNUSED)
-    splits = pd.DataFrame(columns)
-
-    parts = pd.Series(UNUSED, index=samples.index)
-    parts[is_development.index[is_development]] = "development"
-    parts[used.index] = used["split"].where(used["split"] == "val", POOL)
-    if not data.folds:
-        parts[(splits == "test").all(axis=1)] = "test"
-    return parts, splits
+    return parts, pd.DataFrame(columns)
 
 
 def _development(usable: pd.DataFrame, data: Data) -> "pd.Series[bool]":
@@ -73,7 +78,8 @@ def _development(usable: pd.DataFrame, data: Data) -> "pd.Series[bool]":
     free = usable[usable["split"].isin([UNUSED, "train"])]
     part = pd.Series(data=False, index=usable.index)
     if data.development:
-        cut = _cut(free, {"development": data.development}, data, _derived(data.seed, "development"))
+        later = len(SPLITS) - usable.loc[usable["split"].isin(["val", "test"]), "split"].nunique()
+        cut = _cut(free, {"development": data.development}, data, _derived(data.seed, "development"), left_over=later)
         part[cut.index] = cut == "development"
     return part
 
@@ -101,28 +107,30 @@ def _test_part(used: pd.DataFrame, fractions: Mapping[str, float], data: Data, r
     free = used[used["split"].isin([UNUSED, "train"])]
     if data.folds:
         folds = {f"fold-{number}": 1 / data.folds for number in range(data.folds)}
-        return _cut(free, folds, data, _derived(data.seed, "folds", round_number))
+        # Of two folds, the replicate that tests one trains and validates on the other.
+        return _cut(free, folds, data, _derived(data.seed, "folds", round_number), each=2 if data.folds == 2 else 1)
     if "test" not in fractions:
         return pd.Series(dtype=str)
-    return _cut(free, {"test": fractions["test"]}, data, _derived(data.seed, "test"))
+    return _cut(free, {"test": fractions["test"]}, data, _derived(data.seed, "test"), left_over=len(fractions) - 1)
 
 
-def _of_the_rest(fractions: Mapping[str, float], data: Data) -> dict[str, float]:
+def _of_the_rest(fractions: Mapping[str, float]) -> dict[str, float]:
     """Return the fractions of training and validation of what the test part leaves."""
     left = 1 - fractions.get("test", 0.0)
     return {split: fraction / left for split, fraction in fractions.items() if split != "test"}
 
 
-def _draw(pool: pd.DataFrame, fractions: dict[str, float], data: Data, seed: int) -> "pd.Series[str]":
-    return _cut(pool, fractions, data, _derived(data.seed, "replicate", seed))
+def _cut(
+    samples: pd.DataFrame, fractions: Mapping[str, float], data: Data, seed: int, *, each: int = 1, left_over: int = 0
+) -> "pd.Series[str]":
+    """Cut samples into parts; what the fractions leave over is `UNUSED`.
 
-
-def _cut(samples: pd.DataFrame, fractions: Mapping[str, float], data: Data, seed: int) -> "pd.Series[str]":
-    """Cut samples into parts; what the fractions leave over is `UNUSED`."""
+    Where there are groups, each part has so many of each class and stratum at least, and so has what is left over.
+    """
     if data.split_by == "hash":
         return hash_split(samples, fractions, seed)
     if (samples["group"] != "").any():
-        return stratified_group_split(samples, fractions, seed)
+        return stratified_group_split(samples, fractions, seed, each, left_over)
     first = samples.drop_duplicates("unit")
     part_of = dict(zip(first["unit"], stratified_split(first, fractions, seed), strict=True))
     return samples["unit"].map(part_of).astype(str)
@@ -140,36 +148,45 @@ def stratified_split(samples: pd.DataFrame, fractions: Mapping[str, float], seed
 
 
 def hash_split(samples: pd.DataFrame, fractions: Mapping[str, float], seed: int) -> "pd.Series[str]":
-    """Split by a hash of the name of what stays together, so that no other sample ever moves it."""
+    """Split by a hash of the name of what stays together, so that nothing moves it but what comes to belong to it."""
     return _between_cuts(_draws(samples["unit"], seed), fractions)
 
 
-def stratified_group_split(samples: pd.DataFrame, fractions: Mapping[str, float], seed: int) -> "pd.Series[str]":
+def stratified_group_split(
+    samples: pd.DataFrame, fractions: Mapping[str, float], seed: int, each: int = 1, left_over: int = 0
+) -> "pd.Series[str]":
     """Split whole units, each kind near the fractions.
 
-    The largest unit comes first, and each goes where most is lacking of what it brings, as scikit-learn's
-    `StratifiedGroupKFold` fills its folds. The last units of a kind go to the splits that have none of it.
+    The larger units come first, and each goes where most is lacking of what it brings, as scikit-learn's
+    `StratifiedGroupKFold` fills its folds. Sizes are told apart by powers of two: a finer order would leave the seed
+    nothing to draw. The last units of a kind go to the parts that still need some.
+
+    Args:
+        samples: with the columns `label`, `stratum` and `unit`.
+        fractions: of the parts.
+        seed: of the order.
+        each: units of each kind that each part needs.
+        left_over: units of each kind that are needed of what the fractions leave over.
     """
     units = samples["unit"]
     kinds = pd.crosstab(units, [samples["label"], samples["stratum"]])
     kinds = kinds.sample(frac=1, random_state=seed)
-    kinds = kinds.loc[kinds.sum(axis=1).sort_values(ascending=False, kind="stable").index]
+    doublings = np.floor(np.log2(kinds.sum(axis=1)))
+    kinds = kinds.loc[doublings.sort_values(ascending=False, kind="stable").index]
 
     names = [*fractions, UNUSED]
     shares = np.array([*fractions.values(), max(0.0, 1 - sum(fractions.values()))])
     brings = (kinds / kinds.sum()).to_numpy()  # (units, kinds), as a share of all samples of that kind
     still_to_come = (brings > 0)[::-1].cumsum(axis=0)[::-1]
-    lacking = np.repeat(shares[:, np.newaxis], brings.shape[1], axis=1)  # (splits, kinds)
-    has_some = np.zeros(lacking.shape, dtype=bool)
-    # What is left over after training and validation need not have any; after the development or test part, it must.
-    has_some[-1] = "train" in fractions or len(fractions) > 1 or shares[-1] == 0
+    lacking = np.repeat(shares[:, np.newaxis], brings.shape[1], axis=1)  # (parts, kinds)
+    needs = np.repeat([[each]] * len(fractions) + [[left_over]], brings.shape[1], axis=1)  # units
     part_of = {}
     for unit, of_unit, to_come in zip(kinds.index, brings, still_to_come, strict=True):
-        missing = ~has_some & (of_unit > 0)
-        due = (missing & (missing.sum(axis=0) >= to_come)).any(axis=1)
+        wanted = np.where(of_unit > 0, needs, 0).clip(min=0)
+        due = ((wanted > 0) & (wanted.sum(axis=0) >= to_come)).any(axis=1)
         chosen = int(np.where(due | ~due.any(), lacking @ of_unit, -np.inf).argmax())
         lacking[chosen] -= of_unit
-        has_some[chosen] |= of_unit > 0
+        needs[chosen] -= of_unit > 0
         part_of[unit] = names[chosen]
     return units.map(part_of)
 

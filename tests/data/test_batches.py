@@ -95,8 +95,17 @@ def test_a_set_larger_than_the_memory_trains_from_its_file(tmp_path):
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     count = 2 * memory // (224 * 224 * 3)
     make_array(tmp_path, (count, 224, 224, 3))
-    table = pd.DataFrame({"image": "i", "label": np.arange(count) % 2, "class": "c", "stratum": "", "group": ""})
-    write_csv(tmp_path / SAMPLES, table.assign(split="train")[COLUMNS])  # without the checksum of so many zeros
+    texts = {
+        "image": "i",
+        "class": "c",
+        "stratum": "",
+        "group": "",
+        "unit": "",
+        "near_duplicates": "",
+        "split": "train",
+    }
+    table = pd.DataFrame({"label": np.arange(count) % 2, "usable": True, **texts})
+    write_csv(tmp_path / SAMPLES, table[COLUMNS])  # without the checksum of so many zeros
     command = [sys.executable, "-c", ANONYMOUS, str(tmp_path), str(ROOT / "params.yaml")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     passed, held = map(float, done.stdout.split())
