@@ -7,7 +7,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PYTEST := python -m pytest -n 2 --dist worksteal
 
-.PHONY: help setup repro compare test test-slow test-all test-processors browser fuzz lint format benchmark benchmark-peers screenshots clean
+.PHONY: help setup repro compare experiment test test-slow test-all test-processors browser fuzz lint format benchmark benchmark-peers screenshots clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 24
@@ -31,6 +31,11 @@ compare: setup ## Show uniform against differential rates, from what has been tr
 	@dvc exp remove --quiet uniform 2> /dev/null || true
 	dvc exp run --temp --name uniform --set-param review.arm=baseline --allow-missing
 	dvc metrics diff uniform HEAD --targets metrics/review.json
+
+experiment: setup ## Run a preset of experiments/, such as NAME=deitsch-2019, as a DVC experiment beside the workspace
+	@test -f "experiments/$(NAME)" || { echo "Name one of them, such as NAME=deitsch-2019: $$(ls experiments)" >&2; exit 1; }
+	grep -v '^#' "experiments/$(NAME)" | sed 's/^/--set-param=/' | tr '\n' '\0' \
+		| xargs -0 dvc exp run --temp --name "$(NAME)"
 
 test: setup ## Run the tests that every change needs
 	$(PYTEST) -m "not slow"

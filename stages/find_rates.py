@@ -93,14 +93,17 @@ def main() -> None:
 
 
 def check_prepared_is_current() -> None:
-    """Ask DVC whether the prepared images are those that params.yaml asks for.
+    """Ask DVC whether the prepared images, and their splits, are those that params.yaml asks for.
 
     Raises:
         UserError: they are not, or not there.
     """
-    status = [sys.executable, "-m", "dvc", "status", "--quiet", "split"]
+    status = [sys.executable, "-m", "dvc", "status", "--quiet", "--with-deps", "split"]
     if subprocess.run(status, check=False, capture_output=True).returncode:
-        raise UserError("data: data/prepared is not what params.yaml asks for: run `dvc repro split`, which makes it")
+        raise UserError(
+            "data: the images and splits here are not those that params.yaml asks for: run `dvc repro split`, which "
+            "makes them"
+        )
 
 
 def find_rates(

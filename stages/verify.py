@@ -27,7 +27,7 @@ from stages.files import METRICS, read_json, remove_leftovers
 from stages.yaml12 import read_yaml
 
 # .json under metrics/; review.json repeats metrics of the others
-COMPARED = ("prepare", "baseline", "differential", "evaluation")
+COMPARED = ("prepare", "splits", "baseline", "differential", "evaluation")
 MAX_SHOWN = 30  # metrics that are not identical, in the table
 TEMPORARY = Path(".dvc/tmp/verify")  # on the disk of the images, which are then linked and not copied
 
@@ -122,8 +122,9 @@ def reproduce(clone: Path) -> None:
 
 
 def read_metrics(clone: Path) -> dict[str, dict[str, Any]]:
-    """Read the JSON files that are compared."""
-    return {name: read_json(clone / METRICS / f"{name}.json") for name in COMPARED}
+    """Read the JSON files that are compared; an older revision has no stage `split`."""
+    names = COMPARED if "split" in read_yaml(clone / "dvc.yaml")["stages"] else set(COMPARED) - {"splits"}
+    return {name: read_json(clone / METRICS / f"{name}.json") for name in COMPARED if name in names}
 
 
 def checksums_under(lock: Path, under: str) -> dict[str, str]:

@@ -200,6 +200,8 @@ def test_a_stage_reads_the_params_that_it_lists_and_no_others(keys_read_by, name
     unread -= {"train.crop_area", "train.color_strength"}  # read where images are augmented in these ways
     if name == "report":
         unread -= set(listed)  # it prints every parameter that made the result
+    if name == "prepare":
+        unread -= {"data.path", "data.table", "data.dataset", "data.group_pattern", "data.seed"}  # of other sources
     assert (unlisted, unread) == (set(), set())
 
 

@@ -129,7 +129,10 @@ def test_odd_options_are_refused_before_it_works(project, run_stage, arguments, 
     assert one_line_of(run_stage(project, "find_rates", *arguments, check=False)).startswith(says)
 
 
-def test_images_that_params_yaml_no_longer_asks_for_are_refused(project, run_stage):
-    set_params(project.folder, {"data.image_size": 64})
+@pytest.mark.parametrize(
+    "changes", [{"data.image_size": 64}, {"data.split": {"train": 0.04, "val": 0.02, "test": 0.02}}], ids=",".join
+)
+def test_images_and_splits_that_params_yaml_no_longer_asks_for_are_refused(project, run_stage, changes):
+    set_params(project.folder, changes)
     line = one_line_of(run_stage(project, "find_rates", check=False))
-    assert line.startswith("error: data: data/prepared is not what params.yaml asks for: run `dvc repro prepare`")
+    assert line.startswith("error: data: the images and splits here are not those that params.yaml asks for: run `dvc ")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stages.data.batches import batch_sizes
-from stages.data.store import open_prepared
+from stages.data.store import open_prepared, open_splits
 from tests.conftest import ROOT, TINY, Project, build_once, clone_project, wait_for_end_of_group
 
 pytestmark = pytest.mark.slow
@@ -62,7 +62,7 @@ def wait_for_state(project, arm="baseline"):
     pytest.fail("no state was saved in a minute")
 
 
-def test_training_that_is_killed_at_any_moment_comes_to_the_same_bytes(project):
+def test_training_that_is_killed_at_any_moment_comes_to_the_same_bytes(project, monkeypatch):
     """More than twenty times: before the first save, in a save, between replicates, while metrics are written."""
     files = {
         name: hashlib.sha256(content).hexdigest()
@@ -78,8 +78,11 @@ def test_training_that_is_killed_at_any_moment_comes_to_the_same_bytes(project):
     told = json.loads(done.stdout)
     assert told["kills"] >= 20
     assert told["ends"] >= 1
-    images = len(open_prepared(project.folder / "data/prepared").rows("train"))
-    of_a_run = len(SEEDS) * EPOCHS * len(batch_sizes(images, LONG["train.batch_size"]))
+    monkeypatch.chdir(project.folder)
+    splits = open_splits(open_prepared(), SEEDS)
+    of_a_run = EPOCHS * sum(
+        len(batch_sizes(int((splits[seed] == "train").sum()), LONG["train.batch_size"])) for seed in SEEDS
+    )
     # A kill costs the step whose state it keeps from the disk, and no more.
     assert told["ends"] * of_a_run <= told["steps"] <= told["ends"] * of_a_run + told["kills"]
     assert {"at a random time", "before fsync 1", "before replace 1", "before replace 9"} <= set(told["moments"])

@@ -7,9 +7,11 @@ import pytest
 from stages.metrics_files import (
     Evaluation,
     PrepareMetrics,
+    SplitMetrics,
     TrainingMetrics,
     read_evaluation,
     read_prepare_metrics,
+    read_split_metrics,
     read_training_metrics,
 )
 from tests.conftest import one_line_of
@@ -18,6 +20,7 @@ from tests.conftest import one_line_of
 def test_what_the_stages_write_satisfies_the_schema(reproduced, monkeypatch):
     monkeypatch.chdir(reproduced.folder)
     assert isinstance(read_prepare_metrics(), PrepareMetrics)
+    assert isinstance(read_split_metrics(), SplitMetrics)
     assert [type(training) for training in read_training_metrics().values()] == [TrainingMetrics, TrainingMetrics]
     assert isinstance(read_evaluation(), Evaluation)
 
@@ -26,6 +29,7 @@ def test_what_is_read_is_what_stands_there(reproduced, monkeypatch):
     monkeypatch.chdir(reproduced.folder)
     read = {
         "prepare": read_prepare_metrics(),
+        "splits": read_split_metrics(),
         "baseline": read_training_metrics()["baseline"],
         "differential": read_training_metrics()["differential"],
         "evaluation": read_evaluation(),
@@ -37,14 +41,18 @@ def test_what_is_read_is_what_stands_there(reproduced, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "damage", "says"),
     [
-        ("evaluation", lambda content: content["verdict"].pop("low"), "verdict.low: Field required"),
+        ("evaluation", lambda content: content["verdict"].pop("looks"), "verdict.looks: Field required"),
+        ("evaluation", lambda content: content["plan"][0].pop("shown"), "plan.0.shown: Field required"),
+        ("evaluation", lambda content: content["failures"].pop("baseline"), "failures.baseline: Field required"),
         ("evaluation", lambda content: content["test"].update(surprise=1), "test.surprise: Extra inputs"),
         ("evaluation", lambda content: content["verdict"].update(decision="perhaps"), "verdict.decision: "),
         ("evaluation", lambda content: content["test"]["difference"].update(seeds={}), "test.difference.seeds: "),
         ("baseline", lambda content: content["seeds"].update(one={}), "seeds.one"),
         ("baseline", lambda content: content["mean"].update(val_loss="low"), "mean.val_loss: "),
         ("prepare", lambda content: content.update(channels=2), "channels: "),
-        ("prepare", lambda content: content["val"].pop("classes"), "val.classes: Field required"),
+        ("prepare", lambda content: content.pop("classes"), "classes: Field required"),
+        ("splits", lambda content: content.update(part="test"), "part: "),
+        ("splits", lambda content: content.pop("tested"), "tested: Field required"),
     ],
 )
 def test_damaged_metrics_have_one_line_that_names_the_file_and_the_key(project, run_stage, name, damage, says):

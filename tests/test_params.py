@@ -40,7 +40,30 @@ def test_the_committed_params_are_in_order(folder, run_stage):
         ({"lr.backbone": math.nan}, "lr.backbone: should be"),
         ({"lr.uniform": 0}, "lr: baseline: uniform is 0, so this arm would train nothing; set a rate above 0"),
         ({"lr.backbone": 0, "lr.head": 0}, "lr: differential: backbone and head are 0, so this arm would"),
-        ({"data.split": {"train": 0.8, "val": 0.2, "test": 0.2}}, "data.split: the fractions add up to 1.2"),
+        ({"data.split": {"train": 0.8, "val": 0.2, "test": 0.2}}, "data: the fractions of split add up to 1.2, which"),
+        (
+            {"data.folds": 3, "data.split": {"train": 0.6, "val": 0.1, "test": 0.1}},
+            "data: the fractions of split, with 1/3 for each of the folds, add up to 1.03333",
+        ),
+        ({"data.folds": 1}, "data.folds: should be greater than or equal to 2, is 1"),
+        ({"data.folds": 5}, "data.folds: 12 replicates do not test each image equally often; let train.seeds and"),
+        (
+            {"data.folds": 4, "evidence.looks": [3, 12]},
+            "data.folds: 3 replicates do not test each image equally often; let train.seeds and evidence.looks have",
+        ),
+        ({"data.development": 1.0}, "data.development: should be less than 1, is 1.0"),
+        (
+            {"data.development": 0.0, "data.part": "development"},
+            "data: part is development, which is empty: set development above 0",
+        ),
+        ({"data.part": "test"}, "data.part: should be 'main' or 'development', is 'test'"),
+        ({"evidence.metric": "calibration_error"}, "evidence.metric: should be 'accuracy', 'balanced_accuracy', 'm"),
+        ({"evidence.looks": [3, 6]}, "evidence.looks: 12 seeds in train.seeds are none of the declared looks [3, 6]"),
+        ({"evidence.looks": [12, 6]}, "evidence.looks: should grow from look to look, is [12, 6]"),
+        ({"evidence.looks": [12, 12]}, "evidence.looks: should grow from look to look, is [12, 12]"),
+        ({"evidence.looks": [1, 12]}, "evidence.looks.0: should be greater than or equal to 2, is 1"),
+        ({"evidence.looks": []}, "evidence.looks: should have at least 1 item"),
+        ({"train.seeds": [7]}, "evidence.looks: 1 seeds in train.seeds are none of the declared looks [3, 6, 12]; tr"),
         ({"data.image_size": 8}, "data.image_size: should be greater than or equal to 32, is 8"),
         ({"review.arm": "both"}, "review.arm: should be 'baseline' or 'differential', is 'both'"),
         ({"train.seeds": [1, 1]}, "train.seeds: an entry stands there twice"),
@@ -104,6 +127,23 @@ def test_the_schema_is_checked_wherever_params_are_read(folder):
     set_params(folder, {"lr.haed": 0.1})
     with pytest.raises(UserError, match=r"lr\.haed: unknown key"):
         load_params(folder / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train.seeds": [1, 2, 3]},  # the first look
+        {"train.seeds": list(range(6))},
+        {"evidence.looks": None, "train.seeds": [1]},
+        {"evidence.looks": [4, 12, 30]},  # a look that is not reached yet
+        {"data.folds": 3},  # in place of split.test
+        {"data.folds": 2, "data.split": {"train": 0.4, "val": 0.1, "test": 0.9}, "evidence.looks": [4, 12]},
+        {"data.part": "development"},
+    ],
+)
+def test_replicates_looks_and_folds_that_fit_are_in_order(folder, changes):
+    set_params(folder, changes)
+    assert problems(folder) == []
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ from dvc.utils.hydra import apply_overrides
 from safetensors import safe_open
 
 from stages.data.batches import open_samples
-from stages.data.store import open_prepared
-from stages.models.checkpoint import load_checkpoint
+from stages.data.store import open_prepared, open_splits, replicate_checksums, verified_checksums
+from stages.models.checkpoint import CHECKPOINTS, checkpoint_name, load_checkpoint
 from stages.models.compute import set_up_compute
 from stages.models.inference import predict_logits
 from stages.models.predictions import load_predictions
-from stages.params import load_params
+from stages.params import SPLITS, load_params
 from tests.conftest import TINY, TINY_GROUPS, one_line_of, set_params, stages_run
 
 ELPV = f"{elpv_dataset.__path__[0]}/data"
@@ -30,6 +30,7 @@ METRIC_NAMES = ["accuracy", "balanced_accuracy", "macro_f1", "loss", "brier", "c
 METRICS_FILES = {
     "prepare.json",
     "prepare_checks.csv",
+    "splits.json",
     "class_balance.csv",
     "baseline.json",
     "baseline_curves.csv",
@@ -44,6 +45,7 @@ METRICS_FILES = {
     "reliability.csv",
     "review.json",
     "curves.svg",
+    "differences.svg",
 }
 
 
@@ -75,13 +77,15 @@ def test_metrics_hold_what_a_reviewer_reads(reproduced):
             assert set(metrics) == {"mean", "std", "seeds"}
             assert set(metrics["seeds"]) == {"1", "2"}
             assert list(metrics["mean"]) == METRIC_NAMES
-        for metric in ("accuracy", "loss"):
-            interval = evaluation[split]["interval"][metric]
+        for metric, interval in evaluation[split]["interval"].items():
             assert interval["estimate"] == pytest.approx(evaluation[split]["difference"]["mean"][metric], abs=2e-6)
-            assert interval["low"] is None or interval["low"] <= interval["estimate"] <= interval["high"]
+            assert ("low" in interval) != ("reason" in interval)
+            assert "low" not in interval or interval["low"] <= interval["estimate"] <= interval["high"]
         assert set(evaluation[split]["mcnemar"]) == {"1", "2"}
     assert evaluation["verdict"]["estimate"] == evaluation["test"]["interval"]["accuracy"]["estimate"]
-    assert evaluation["verdict"]["decision"] in {"better", "worse", "no difference shown"}
+    assert evaluation["verdict"]["metric"] == "accuracy"
+    assert evaluation["verdict"]["decision"] in {"better", "worse", "no difference shown", "unstable"}
+    assert [look["replicates"] for look in evaluation["verdict"]["looks"]] == [2]
     for measured in ("relative_weight_change", "linear_cka"):
         for arm in ARMS:
             assert list(evaluation[measured][arm]["mean"]) == TINY_GROUPS
@@ -100,17 +104,32 @@ def test_what_training_measured_after_its_last_epoch_is_what_the_checkpoint_give
         assert list(training["learning_rates"]) == TINY_GROUPS
 
 
-def test_what_training_wrote_of_its_images_is_to_the_last_bit_what_the_checkpoint_says_of_them(reproduced):
-    compute = set_up_compute(load_params(reproduced.folder / "params.yaml").train)
-    prepared = open_prepared(reproduced.folder / "data/prepared")
-    samples = open_samples(prepared, ("train", "val"), compute.device)
-    checksums = reproduced.read_json("data/prepared/checksums.json")
-    for path in sorted(reproduced.folder.glob("models/*/seed-?.safetensors")):
-        network = load_checkpoint(path).network
-        written = load_predictions(path, checksums)
-        assert set(written) == {"train", "val"}
-        for split, logits in written.items():
-            assert torch.equal(predict_logits(network, samples[split], compute), logits)
+def test_what_training_wrote_of_its_images_is_to_the_last_bit_what_the_checkpoint_says_of_them(reproduced, monkeypatch):
+    monkeypatch.chdir(reproduced.folder)
+    compute = set_up_compute(load_params().train)
+    checksums, prepared = verified_checksums(), open_prepared()
+    splits = open_splits(prepared, TINY["train.seeds"])
+    for seed in TINY["train.seeds"]:
+        samples = open_samples(prepared.of_replicate(splits[seed]), ("train", "val"), compute.device)
+        for arm in ARMS:
+            path = CHECKPOINTS / arm / checkpoint_name(seed)
+            network = load_checkpoint(path).network
+            written = load_predictions(path, replicate_checksums(checksums, splits[seed]))
+            assert set(written) == {"train", "val"}
+            for split, logits in written.items():
+                assert torch.equal(predict_logits(network, samples[split], compute), logits)
+
+
+def test_the_arms_of_a_replicate_share_all_images_and_replicates_share_the_test_images_alone(reproduced):
+    splits = pd.read_csv(reproduced.folder / "data/splits.csv", keep_default_na=False)
+    one, other = ({split: set(splits.index[splits[f"seed-{seed}"] == split]) for split in SPLITS} for seed in (1, 2))
+    assert one["test"] == other["test"] == set(splits.index[splits["part"] == "test"])
+    assert one["train"] != other["train"]
+    assert one["val"] != other["val"]
+    for arm in ARMS:
+        predictions = pd.read_csv(reproduced.folder / f"metrics/{arm}_predictions.csv")
+        for seed, of_seed in ((1, one), (2, other)):
+            assert set(predictions.query("seed == @seed")["image"]) == set(splits["image"][list(of_seed["val"])])
 
 
 def test_the_overfitting_gap_in_evaluation_mode_is_training_minus_validation_accuracy(reproduced):
@@ -122,12 +141,18 @@ def test_the_overfitting_gap_in_evaluation_mode_is_training_minus_validation_acc
 
 
 def test_every_image_is_counted_in_the_tables(reproduced):
-    counts = reproduced.read_json("metrics/prepare.json")
+    counts = reproduced.read_json("metrics/splits.json")
     by_class = pd.read_csv(reproduced.folder / "metrics/per_class.csv")
     assert len(by_class) == 3 * 2 * 2 * 2  # splits, arms, seeds, classes
     bins = pd.read_csv(reproduced.folder / "metrics/reliability.csv")
-    assert (bins.groupby(["arm", "seed"])["samples"].sum() == counts["val"]["images"]).all()
-    assert counts["train"]["images"] == sum(counts["train"]["classes"].values()) == 67
+    assert (bins.groupby(["arm", "seed"])["samples"].sum() == counts["val"]).all()
+    splits = pd.read_csv(reproduced.folder / "data/splits.csv", keep_default_na=False)
+    for split in SPLITS:
+        assert counts[split] == (splits["seed-1"] == split).sum() == (splits["seed-2"] == split).sum()
+    assert counts["train"] == pytest.approx(0.03 * len(splits), abs=5)  # one for each class and cell type
+    balance = pd.read_csv(reproduced.folder / "metrics/class_balance.csv").groupby("split")["images"].sum()
+    assert balance.to_dict() == {split: counts[split] for split in SPLITS}
+    assert len(splits) == reproduced.read_json("metrics/prepare.json")["images"]
 
 
 def floats_in(value):
@@ -174,6 +199,8 @@ def test_equal_rates_give_bit_identical_arms(project, run_stage):
         ({"goal.val_accuracy_above": 0.9}, ["evaluate", "report"]),
         ({"train.on_divergence": "record", "resume.save_every_minutes": 1}, ["report"]),
         ({"data.image_size": 64}, ["prepare", "report"]),
+        ({"data.split": {"train": 0.04, "val": 0.02, "test": 0.02}}, ["split", "report"]),
+        ({"train.seeds": [1, 3]}, ["split", "train_baseline", "train_differential", "evaluate", "report"]),
         ({"optimizer.momentum": 0.5}, ["train_baseline", "train_differential", "report"]),
     ],
     ids=",".join,
@@ -297,9 +324,10 @@ def test_a_stage_that_cannot_go_on_has_one_line_and_leaves_nothing_half_written(
 
 def test_fractions_that_leave_a_class_empty_are_refused(project, run_stage):
     set_params(project.folder, {"data.split": {"train": 0.03, "val": 0.02, "test": 0.0001}})
-    line = one_line_of(run_stage(project, "prepare", check=False))
+    before = project.fingerprints("data", "metrics")
+    line = one_line_of(run_stage(project, "split", check=False), "data.split, ")
     assert line.startswith("error: data: test has no image of functional; test has no image of defective: ")
-    assert "data.split, " in line
+    assert project.fingerprints("data", "metrics") == before
 
 
 def test_a_checkpoint_alone_predicts_anywhere(reproduced, run_stage, tmp_path):
@@ -378,7 +406,7 @@ def test_the_summary_is_a_table_for_people_and_json_for_programs(reproduced, run
     assert "validation accuracy" in table
     assert "report/index.html" in table
     metrics = json.loads(run_stage(reproduced, "summary", "--json").stdout)
-    assert metrics == {name: reproduced.read_json(f"metrics/{name}.json") for name in (*ARMS, "evaluation")}
+    assert metrics == {name: reproduced.read_json(f"metrics/{name}.json") for name in ("splits", *ARMS, "evaluation")}
 
 
 @pytest.mark.parametrize(("distance", "met"), [(0.01, True), (-0.01, False)], ids=["met", "missed"])
@@ -400,22 +428,23 @@ def test_the_summary_fails_where_the_goal_is_missed_and_only_there(project, run_
 
 
 def test_a_review_tells_verdict_goal_metrics_and_params_against_a_revision(project, run_stage):
-    before = {name: project.read_json(f"metrics/{name}.json") for name in ("review", "evaluation")}
+    before = project.read_json("metrics/evaluation.json")
     set_params(project.folder, {"lr.head": 0.5})
     for stage in (("train", "differential"), ("evaluate",), ("review",)):
         run_stage(project, *stage)
     said = cells(run_stage(project, "review", "--against", "HEAD").stdout)
-    after = {name: project.read_json(f"metrics/{name}.json") for name in ("review", "evaluation")}
+    after = project.read_json("metrics/evaluation.json")
     lines = said.splitlines()
     assert lines[0].startswith("**") and "differential − baseline is" in lines[0]
-    goal = "meets" if after["evaluation"]["goal"]["differential"]["met"] else "does not meet"
+    goal = "meets" if after["goal"]["differential"]["met"] else "does not meet"
     assert f"The differential arm {goal} the goal" in said
     assert "| lr.head | 0.01 | 0.5 |" in said
     (row,) = [line for line in lines if line.startswith("| val_loss ")]
-    better = after["review"]["val_loss"] < before["review"]["val_loss"]
-    assert "| ✅ better" in row if better else "| 🔻 worse" in row
-    decision = before["evaluation"]["verdict"]["decision"]
-    met = "met" if before["evaluation"]["goal"]["differential"]["met"] else "not met"
+    assert re.search(r"\| (within chance|improved|deteriorated) \([^)]* to [^)]*\) \|$", row)
+    (row,) = [line for line in lines if line.startswith("| test_loss ")]
+    assert row.endswith("| |")  # what is marked is tuned on
+    decision = before["verdict"]["decision"]
+    met = "met" if before["goal"]["differential"]["met"] else "not met"
     assert f"At `HEAD`: {decision}; the goal was {met} by the differential arm." in said
 
 
@@ -439,7 +468,7 @@ def test_dvc_draws_the_curves_of_both_arms_in_one_picture(project):
     assert {point["seed"] for point in points} == {"1", "2"}
 
 
-@pytest.mark.parametrize("stage", [("train", "baseline"), ("evaluate",), ("prepare",)], ids=" ".join)
+@pytest.mark.parametrize("stage", [("train", "baseline"), ("evaluate",), ("prepare",), ("split",)], ids=" ".join)
 def test_without_a_terminal_there_is_no_progress_bar(project, run_stage, stage):
     done = run_stage(project, *stage)
     assert done.stderr == ""

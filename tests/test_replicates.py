@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.conftest import set_params
+from tests.conftest import TINY, set_params
 
 STORE = {"replicate_store.max_gib": 1.0}
 
@@ -45,6 +45,7 @@ def test_what_is_kept_gives_the_bytes_that_training_gave(project, run_stage):
 
 def test_a_seed_more_trains_only_that_one(project, run_stage):
     set_params(project.folder, {"train.seeds": [1, 2, 3]})
+    run_stage(project, "split")
     done = run_stage(project, "train", "baseline")
     assert "baseline: 1 to train, by 1 worker with 1 thread" in done.stdout
     assert "baseline, seed 2: is in .replicates/ from before" in done.stdout
@@ -62,6 +63,15 @@ def test_going_back_to_an_earlier_rate_trains_none(project, run_stage):
     set_params(project.folder, {"lr.uniform": 0.01})
     assert "to train" not in run_stage(project, "train", "baseline").stdout
     assert outputs(project) == before
+
+
+def test_other_images_train_again_and_going_back_to_the_first_trains_none(project, run_stage):
+    before = outputs(project)
+    for split, told in (({"train": 0.04, "val": 0.02, "test": 0.02}, True), (TINY["data.split"], False)):
+        set_params(project.folder, {"data.split": split})
+        run_stage(project, "split")
+        assert ("baseline: 2 to train" in run_stage(project, "train", "baseline").stdout) == told
+        assert (outputs(project) != before) == told
 
 
 def test_equal_rates_of_the_other_arm_are_the_same_replicates(project, run_stage):
@@ -117,6 +127,7 @@ def test_a_divergence_is_kept_too(project, run_stage):
 def test_the_store_stays_within_its_bound(project, run_stage):
     one = max(sum(file.stat().st_size for file in folder.iterdir()) for folder in project.folder.glob(".replicates/*"))
     set_params(project.folder, {"train.seeds": [3, 4], "replicate_store.max_gib": 3.5 * one / 2**30})
+    run_stage(project, "split")
     run_stage(project, "train", "baseline")
     assert len(kept(project)) == 3
 

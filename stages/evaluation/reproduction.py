@@ -44,7 +44,8 @@ def compare_metrics(committed: Mapping[str, Any], reproduced: Mapping[str, Any])
     """Compare the content of two JSON files, metric by metric.
 
     Metrics over replicates, which stand under `mean` and `seeds` beside a `std`, have a tolerance; all else must be
-    equal. What follows from such metrics is left out: spreads, intervals, the verdict, the goal, McNemar's test.
+    equal, and so must be the seeds that diverged. What follows from such metrics is left out: spreads, intervals, the
+    verdict, the plan, the goal, McNemar's test.
 
     Args:
         committed: what Git has.
@@ -60,7 +61,7 @@ def overall(metrics: list[MetricComparison]) -> Outcome:
 
 
 # What follows from metrics that have a tolerance themselves, and so is not compared.
-DERIVED = {"std", "interval", "mcnemar", "goal", "verdict", "diverged"}
+DERIVED = {"std", "interval", "mcnemar", "goal", "verdict", "plan", "failures"}
 
 
 def _compare(
@@ -73,7 +74,9 @@ def _compare(
         other = reproduced.get(key)
         if key in DERIVED:
             continue
-        if isinstance(value, Mapping):
+        if key == "diverged":  # where exactly is a matter of rounding
+            yield MetricComparison(f"{prefix}{key}", sorted(value), sorted(other or {}), None)
+        elif isinstance(value, Mapping):
             below = spread if key in ("mean", "seeds") or prefix.endswith("seeds.") else None
             yield from _compare(value, other if isinstance(other, Mapping) else {}, f"{prefix}{key}.", below)
         else:

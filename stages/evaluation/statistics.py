@@ -21,6 +21,7 @@ POWER = 0.8  # with which the smallest difference would be shown
 PLAN_LEVEL = 0.8  # of the range of a planned half-width
 # Effective numbers of groups, or of images that stand alone.
 MIN_FOR_INTERVAL, MIN_FOR_VERDICT, FEW = 5, 10, 20
+SMALLEST_SHARE = 1e-9  # of a covariance that is left; with a single unit nothing is
 
 Values = npt.NDArray[np.float64]
 
@@ -126,10 +127,15 @@ def variance_parts(sample: Sample) -> VarianceParts:
     replicates, units = sample.influences.shape
     jackknife = (1 - 1 / units) / (1 - sample.sizes / sample.sizes.sum()) if units > 1 else np.ones(units)
     influences = sample.influences * jackknife
-    correction = units / (units - 1) if units > 1 else 1.0
-    own = correction * float((influences**2).sum()) / replicates
-    covariance = correction * (float((influences.sum(0) ** 2).sum()) - float((influences**2).sum()))
-    shared = covariance / (replicates * (replicates - 1)) if replicates > 1 else 0.0
+    in_common = sample.scored.astype(float) @ sample.scored.T.astype(float)  # (replicates, replicates)
+    each = np.diag(in_common)
+    # Deviations from a replicate's own mean covary less than what they deviate by, the more so the fewer units it has.
+    shrunk = 1 - 1 / each[:, None] - 1 / each[None, :] + in_common / np.outer(each, each)
+    known = (in_common > 0) & (shrunk > SMALLEST_SHARE)
+    covariances = np.divide(influences @ influences.T, shrunk, out=np.zeros_like(shrunk), where=known)
+    own = float(np.trace(covariances)) / replicates
+    pairs = replicates * (replicates - 1)
+    shared = (float(covariances.sum()) - float(np.trace(covariances))) / pairs if pairs else 0.0
     between = float(sample.estimates.var(ddof=1)) if replicates > 1 else 0.0
     if not between and shared <= 0:  # by chance the replicates agree in their means; what is left to go by
         between = max(own - shared, 0.0)

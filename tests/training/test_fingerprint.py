@@ -54,6 +54,8 @@ def test_whatever_decides_the_result_is_in_the_fingerprint(params, named):
     ("section", "changes"),
     [
         ("review", {"arm": "baseline"}),
+        ("evidence", {"metric": "loss", "looks": None}),
+        ("data", {"development": 0.5}),  # what comes of it is in the checksums
         ("resume", {"save_every_minutes": 1.0}),
         ("replicate_store", {"max_gib": 1.0}),
         ("train", {"seeds": [1, 2, 3, 4], "on_divergence": "record", "workers": 7, "device": "auto"}),

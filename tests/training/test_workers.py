@@ -29,6 +29,7 @@ def by_one(reproduced, tmp_path_factory):
     """The baseline of three seeds by one worker, in this experiment."""
     project = reproduced.copy_to(tmp_path_factory.mktemp("by-one") / "clone")
     set_params(project.folder, {"train.seeds": [1, 2, 3]})
+    project.stage("split")
     project.stage("train", "baseline")
     return project
 
