@@ -1,8 +1,8 @@
 """Write one self-contained page for people, report/index.html, and two pictures under metrics/.
 
 The page answers first and explains after: the verdict, every difference, the goal, the curves, the rates and what they
-did to each layer group, where the arms err and disagree, all numbers, and what it was made from. It opens from disk, asks the network
-for nothing, and shows its charts also where scripts are switched off.
+did to each layer group, where the arms err and disagree, all numbers, and what it was made from. It opens from disk,
+asks the network for nothing, and shows its charts also where scripts are switched off.
 """
 
 import argparse

@@ -18,14 +18,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.review", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--against", metavar="REV", help="a commit, branch, tag or experiment to compare with")
-    revision = parser.parse_args().against
+    parser.add_argument("--picture", metavar="URL", help="of metrics/differences.svg, where its reader finds it")
+    options = parser.parse_args()
+    revision = options.against
     if revision is None:
         write_review_metrics()
     else:
         from stages.reporting.changes import review_against  # which the stage itself does not need
         from stages.reporting.tables import load_results
 
-        print(review_against(revision, load_results(), load_params()))
+        print(review_against(revision, load_results(), load_params(), options.picture))
 
 
 def write_review_metrics() -> None:

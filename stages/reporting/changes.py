@@ -23,7 +23,6 @@ REVIEW_METRICS = METRICS / "review.json"
 # Which way is better. Test metrics are not among them: what is marked is tuned on.
 HIGHER_IS_BETTER = {"val_accuracy": True, "val_loss": False}
 MIN_REPLICATES = 2
-PICTURE = "![Difference of every test metric with its interval](metrics/differences.svg)"
 MARKS_EXPLAINED = (
     "Validation metrics are marked by the 95 % interval of their change over replicates, paired where the seeds are "
     "the same; it takes the images as given, and no correction is made for two metrics. Test metrics carry no mark: "
@@ -32,13 +31,14 @@ MARKS_EXPLAINED = (
 LEVEL = 0.95  # of the interval of a change, which decides its mark
 
 
-def review_against(revision: str, results: Results, params: Params) -> str:
+def review_against(revision: str, results: Results, params: Params, picture: str | None = None) -> str:
     """Return the review of the workspace against a revision, as Markdown.
 
     Args:
         revision: a commit, branch, tag or experiment.
         results: of the workspace.
         params: of the workspace.
+        picture: where the reader finds metrics/differences.svg; None shows none.
 
     Raises:
         UserError: Git knows no such revision.
@@ -54,7 +54,7 @@ def review_against(revision: str, results: Results, params: Params) -> str:
     return "\n\n".join(
         [
             f"**{verdict_sentence(results)}**",
-            PICTURE,
+            *([f"![Difference of every test metric with its interval]({picture})"] if picture else []),
             goal_sentence(results),
             _before(revision, before_evaluation),
             f"### Metrics of the arm `{arm}`, against {f'`{before_arm}` at ' if arm != before_arm else ''}`{revision}`",

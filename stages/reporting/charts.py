@@ -74,7 +74,7 @@ def metric_differences(evaluation: Evaluation) -> Chart:
         name = METRIC_NAMES[metric] + ("" if sign > 0 else ", lower is better") + (" (verdict)" if is_verdict else "")
         ends = sorted(sign * 100 * end for end in (shown.low, shown.high) if end is not None)
         low, high = ends if ends else (None, None)
-        rows.append({"metric": name, "estimate": sign * 100 * found.estimate, "low": low, "high": high})
+        rows.append({"metric": name, "estimate": sign * 100 * shown.estimate, "low": low, "high": high})
         dots += [
             {"metric": name, "estimate": sign * 100 * of_seed[metric], "seed": str(seed)}
             for seed, of_seed in evaluation.test.difference.seeds.items()

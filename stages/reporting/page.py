@@ -177,8 +177,8 @@ def chart_sections(results: Results, files: ResultFiles) -> list[Section]:
         _section(
             "How far each layer group changed",
             "First the weights: L2 norm of their change over that of the first weights. Then what they make of "
-            "images outside the test part: linear CKA of the features before and after training; 1 means the same up to "
-            "rotation and scale. Means over the seeds.",
+            "some images: linear CKA of the features before and after training; 1 means the same up to rotation and "
+            "scale. Means over the seeds.",
             [
                 group_marks(weight_change, "relative weight change"),
                 group_marks(cka, "linear CKA", logarithmic=False),

@@ -84,11 +84,10 @@ def _what_chance_leaves_open(results: Results) -> str:
     smallest = verdict.minimum_detectable_difference
     if verdict.decision == "no difference shown" and smallest is not None:
         largest = 1 if SCALES[verdict.metric] == 100 else float("inf")
-        power = f"{SCALES[verdict.metric] * smallest:.2g}{_unit(verdict.metric)}"
-        would = (
-            f"{power} would have been shown about four times in five" if smallest <= largest else "no difference could"
-        )
-        return f"{ends}; a true difference of {would}" if smallest <= largest else f"{ends}; so few data show {would}"
+        if smallest > largest:
+            return f"{ends}; so few data would show no difference, however large"
+        size = f"{SCALES[verdict.metric] * smallest:.2g}{_unit(verdict.metric)}"
+        return f"{ends}; a true difference of {size} would have been shown about four times in five"
     return ends
 
 
@@ -247,10 +246,9 @@ def goal_table(results: Results) -> list[dict[str, str]]:
     goal, total = results.evaluation.goal, results.evaluation.replicates
 
     def cell(metric: GoalMetric) -> str:
-        met = "met" if metric.met else "not met"
-        return (
-            f"{100 * metric.value:.1f} %: {met} in the mean; {metric.replicates_meeting} of {total} replicates meet it"
-        )
+        met, meeting = "met" if metric.met else "not met", metric.replicates_meeting
+        meet = "meets" if meeting == 1 else "meet"
+        return f"{100 * metric.value:.1f} %: {met} in the mean; {meeting} of {total} replicates {meet} it"
 
     return [
         {

@@ -122,7 +122,7 @@ def test_the_numbers_on_the_page_are_those_in_the_json(page, reproduced_with_rea
             assert numbers[name][column] == f"{tested['mean'][metric]:.3f} ± {tested['std'][metric]:.3f}"
         goal = evaluation["goal"][arm]["val_accuracy"]
         shown = page.locator("#goal tbody tr").first.locator("td").nth(column).inner_text()
-        assert shown.startswith(f"{100 * goal['value']:.1f} %: {'met' if goal['met'] else 'not met'}, in ")
+        assert shown.startswith(f"{100 * goal['value']:.1f} %: {'met' if goal['met'] else 'not met'} in the mean; ")
     mcnemar = [row.locator("td").all_inner_texts() for row in page.locator("#mcnemar tbody tr").all()]
     expected = evaluation["test"]["mcnemar"]["1"]
     (seed,) = [row for row in mcnemar if row[:2] == ["test images", "1"]]
@@ -132,6 +132,8 @@ def test_the_numbers_on_the_page_are_those_in_the_json(page, reproduced_with_rea
 @pytest.mark.slow
 def test_the_answer_comes_first_and_what_it_was_made_from_last(page):
     assert page.locator("h2").all_inner_texts() == [
+        "The looks",
+        "How many more?",
         "The goal",
         "Learning curves",
         "Learning rates",

@@ -1,21 +1,34 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from stages.aggregate import summarize_replicates
 from stages.data.store import Prepared
 from stages.evaluation.comparison import check_goal, compare_eval_mode, compare_training, summarize_arms
-from stages.metrics_files import Evaluation, PrepareMetrics, TrainingMetrics
-from stages.params import ARMS, SPLITS, Goal
-from stages.reporting.changes import metric_rows, param_rows
+from stages.evaluation.statistics import Sample, failure_bound, plan_intervals
+from stages.metrics_files import (
+    ArmFailures,
+    Evaluation,
+    Failures,
+    PrepareMetrics,
+    SplitMetrics,
+    TrainingMetrics,
+)
+from stages.params import ARMS, HIGHER_IS_BETTER, SPLITS, Goal
+from stages.reporting import changes
+from stages.reporting.changes import MARKS_EXPLAINED, interval_of_change, metric_rows, param_rows
 from stages.reporting.charts import (
     as_specification,
     as_svg,
     confusion_matrix,
     group_marks,
     learning_curves,
+    metric_differences,
+    planned_half_widths,
     range_tests,
     rate_curves,
     reliability_diagram,
@@ -23,7 +36,19 @@ from stages.reporting.charts import (
 )
 from stages.reporting.disagreements import MAX_SHOWN, find_disagreements
 from stages.reporting.markdown import markdown_table
-from stages.reporting.tables import Results, goal_sentence, goal_table, result_table, verdict_sentence
+from stages.reporting.tables import (
+    Results,
+    conditions_sentence,
+    failures_sentence,
+    goal_sentence,
+    goal_table,
+    looks_table,
+    near_duplicates_sentence,
+    plan_table,
+    replicates_for,
+    result_table,
+    verdict_sentence,
+)
 
 TRAINED = {
     "baseline": {
@@ -37,11 +62,45 @@ TRAINED = {
 }
 RATES = {"baseline": {"stem": 0.01, "head": 0.01}, "differential": {"stem": 0.0001, "head": 0.01}}
 OTHER_METRICS = ["balanced_accuracy", "macro_f1", "roc_auc", "brier", "calibration_error"]
-INTERVAL = {"estimate": 0.08, "low": 0.02, "high": 0.14, "minimum_detectable_difference": 0.09}
+INTERVAL = {"estimate": 0.08, "low": 0.02, "high": 0.14, "level": 0.95, "minimum_detectable_difference": 0.09}
+UNKNOWN = {"low": None, "high": None, "level": None, "minimum_detectable_difference": None}
+VERDICT = {
+    "decision": "better",
+    "metric": "accuracy",
+    "power": 0.8,
+    **INTERVAL,
+    "looks": [{"replicates": 2, "interval": INTERVAL, "decision": "better"}],
+    "reached_at": 2,
+    "units": "images",
+    "effective_units": 30,
+    "variance": {"replicates": 0.0001, "images": 0.0002},
+    "near_duplicates": 0,
+    "without_near_duplicates": None,
+}
+SPLIT_COUNTS = {
+    "replicates": 2,
+    "folds": None,
+    "part": "main",
+    "development": 0,
+    "train": 30,
+    "val": 30,
+    "test": 30,
+    "tested": 30,
+    "tested_groups": 30,
+    "unused": 0,
+}
 
 
-def build_results(seeds=(1, 2), **verdict):
-    """The results of a small experiment with these seeds; what is said of its verdict takes the place of `better`."""
+def sample(estimates, images=30, seed=0):
+    """Replicates with these differences, all scored on the same images."""
+    random = np.random.default_rng(seed)
+    each = random.normal(0, 0.3, (len(estimates), images)) + random.normal(0, 0.3, images)
+    influences = (each - each.mean(1, keepdims=True)) / images
+    return Sample(np.array(estimates, dtype=float), influences, np.ones(each.shape, dtype=bool), np.ones(images))
+
+
+def build_results(seeds=(1, 2), failures=None, plan=(), splits=None, **verdict):
+    """The results of a small experiment with these seeds; what is said of its verdict takes the place of `VERDICT`."""
     trained = {
         arm: {
             seed: {**row, "overfitting_gap": row["train_accuracy"] - row["val_accuracy"]}
@@ -62,39 +121,47 @@ def build_results(seeds=(1, 2), **verdict):
             for arm in ARMS
         }
         test = {"baseline_only_correct": 3, "differential_only_correct": 5, "p_value": 0.7}
-        interval = {**INTERVAL, **{key: value for key, value in verdict.items() if key != "decision"}}
+        alone = {"estimate": 0.08, "reason": "one replicate says nothing of the chance between replicates"}
         return {
             **summarize_arms(metrics),
-            "interval": {"accuracy": interval, "loss": INTERVAL},
+            "interval": dict.fromkeys(HIGHER_IS_BETTER, INTERVAL if len(seeds) > 1 else alone),
             "mcnemar": {str(seed): test for seed in seeds},
         }
 
-    splits = {split: on_split(split) for split in SPLITS}
+    by_split = {split: on_split(split) for split in SPLITS}
     goal = Goal(val_accuracy_above=0.85, train_accuracy_below=0.92)
     by_group = {arm: summarize_replicates({seed: {"stem": 0.1, "head": 0.2} for seed in seeds}) for arm in ARMS}
+    gap = sample([-0.14, -0.13][: len(seeds)])
     evaluation = {
-        "verdict": {
-            "decision": "better",
-            "metric": "accuracy on test",
-            "level": 0.95,
-            "power": 0.8,
-            **INTERVAL,
-            **verdict,
-        },
+        "verdict": {**VERDICT, **verdict},
+        "failures": failures or {arm: {} for arm in ARMS},
+        "plan": list(plan),
         "goal": {**goal.model_dump(), **{arm: check_goal(goal, training[arm]) for arm in ARMS}},
-        "training": compare_training(training, list(seeds)),
-        "eval_mode": compare_eval_mode(splits["train"], splits["val"]),
-        **splits,
+        "training": compare_training(training, gap),
+        "eval_mode": compare_eval_mode(by_split["train"], by_split["val"], gap),
+        **by_split,
         "relative_weight_change": by_group,
         "linear_cka": by_group,
     }
-    counts = {"images": 30, "classes": {"good": 20, "bad": 10}}
-    prepare = {"images": 90, "skipped": 0, "unassigned": 0, "image_size": 32, "channels": 1, "checks": {}}
     return Results(
-        prepare=PrepareMetrics(**prepare, **dict.fromkeys(SPLITS, counts)),
+        prepare=PrepareMetrics(
+            images=90,
+            skipped=0,
+            image_size=32,
+            channels=1,
+            classes={"good": 60, "bad": 30},
+            groups=0,
+            near_duplicates=0,
+            checks={},
+        ),
+        splits=SplitMetrics.model_validate({**SPLIT_COUNTS, **(splits or {})}),
         training=training,
         evaluation=Evaluation.model_validate(evaluation),
     )
+
+
+def with_evaluation(results, **changed):
+    return replace(results, evaluation=results.evaluation.model_copy(update=changed))
 
 
 def row(results, metric):
@@ -120,31 +187,34 @@ def test_the_table_says_the_rates_that_were_trained_with():
     assert (rates["baseline"], rates["differential"]) == ("0.01 / 0.01", "0.0001 / 0.01")
 
 
+def test_the_table_has_an_interval_of_every_metric_that_may_decide_and_how_many_failed():
+    failures = {"baseline": {"diverged": [2]}, "differential": {}}
+    results = build_results(failures=failures)
+    names = [of_metric["metric"] for of_metric in result_table(results)]
+    assert len([name for name in names if name.endswith(", 95 % interval")]) == len(HIGHER_IS_BETTER)
+    assert len(set(names)) == len(names)
+    failed = row(results, "replicates that failed")
+    assert (failed["baseline"], failed["differential"]) == ("1 of 2", "0 of 2")
+
+
 def test_the_goal_has_its_thresholds_values_and_replicates():
     validation, training = goal_table(build_results())
     assert validation == {
         "condition": "validation accuracy above 85 %",
-        "baseline": "79.0 %: not met, in 0 of 2 replicates",
-        "differential": "86.5 %: met, in 2 of 2 replicates",
+        "baseline": "79.0 %: not met in the mean; 0 of 2 replicates meet it",
+        "differential": "86.5 %: met in the mean; 2 of 2 replicates meet it",
     }
-    assert training["differential"] == "90.0 %: met, in 2 of 2 replicates"
+    assert training["differential"] == "90.0 %: met in the mean; 2 of 2 replicates meet it"
     assert row(build_results(), "goal")["differential"] == "met"
     assert row(build_results(), "replicates meeting it")["baseline"] == "0 of 2"
 
 
-def test_the_verdict_is_one_sentence_with_its_interval():
-    assert verdict_sentence(build_results()) == (
-        "Better: different rates raise the accuracy on the test images: differential − baseline is +8.0 points (95 % "
-        "interval +2.0 to +14.0); a true difference of 9.0 points would have been shown about four times in five."
-    )
-
-
-def test_the_goal_sentence_says_who_meets_it_and_both_gaps():
-    assert goal_sentence(build_results()).startswith(
-        "The differential arm meets the goal in the mean; 2 of 2 replicates meet it. Its overfitting gap differs from "
-        "the baseline's by −13.5 points ("
-    )
-    assert "training accuracy is counted while training, and by −13.5 (" in goal_sentence(build_results())
+def with_goal(met, meeting):
+    results = build_results()
+    goal = results.evaluation.goal
+    metric = goal.differential.val_accuracy.model_copy(update={"met": met, "replicates_meeting": meeting})
+    arm = goal.differential.model_copy(update={"met": met, "replicates_meeting": meeting, "val_accuracy": metric})
+    return with_evaluation(results, goal=goal.model_copy(update={"differential": arm}))
 
 
 @pytest.mark.parametrize(
@@ -158,49 +228,223 @@ def test_the_goal_sentence_says_who_meets_it_and_both_gaps():
     ],
 )
 def test_the_goal_sentence_is_true_whatever_the_numbers(met, meeting, says):
-    results = build_results()
-    goal = results.evaluation.goal
-    arm = goal.differential.model_copy(update={"met": met, "replicates_meeting": meeting})
-    evaluation = results.evaluation.model_copy(update={"goal": goal.model_copy(update={"differential": arm})})
-    assert f"The differential arm {says}" in goal_sentence(Results(results.prepare, results.training, evaluation))
+    assert f"The differential arm {says}" in goal_sentence(with_goal(met, meeting))
 
 
 @pytest.mark.parametrize(
-    ("decision", "says"), [("worse", "lower the accuracy"), ("no difference shown", "No difference")]
+    ("met", "meeting", "says"),
+    [
+        (True, 2, "met in the mean; 2 of 2 replicates meet it"),
+        (True, 1, "met in the mean; 1 of 2 replicates meets it"),
+        (False, 1, "not met in the mean; 1 of 2 replicates meets it"),
+        (False, 0, "not met in the mean; 0 of 2 replicates meet it"),
+    ],
+)
+def test_the_goal_table_keeps_the_mean_and_the_replicates_apart(met, meeting, says):
+    validation, _ = goal_table(with_goal(met, meeting))
+    assert validation["differential"].endswith(f"%: {says}")
+
+
+def test_the_goal_sentence_has_both_gaps_with_their_intervals():
+    said = goal_sentence(build_results())
+    assert "Its overfitting gap differs from the baseline's by −13.5 points (−" in said
+    assert "where training accuracy is counted while training, and by −13.5 (−" in said
+    assert said.endswith("(95 % intervals, not the verdict's).")
+    alone = goal_sentence(build_results(seeds=[1], **UNKNOWN))
+    assert "by −14.0 points where training accuracy is counted while training, and by −14.0 where" in alone
+
+
+RATES_SAID = "rates 0.0001 / 0.01 (backbone / head) against 0.01 / 0.01"
+
+
+def test_the_verdict_is_one_sentence_with_both_settings_and_its_interval():
+    assert verdict_sentence(build_results()) == (
+        f"Better: {RATES_SAID}, by test accuracy; differential − baseline is +8.0 points (95 % interval +2.0 to +14.0)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("decision", "says"),
+    [
+        ("worse", f"Worse: {RATES_SAID}, by test accuracy; differential"),
+        ("no difference shown", f"No difference shown in test accuracy: {RATES_SAID}; differential"),
+        ("unstable", "Unstable: 1 of 2 replicates of the baseline arm failed (diverged with seed 2), 0 of 2 "),
+    ],
 )
 def test_each_decision_has_its_words(decision, says):
-    assert says in verdict_sentence(build_results(decision=decision))
+    failures = {"baseline": {"diverged": [2]}, "differential": {}}
+    assert verdict_sentence(build_results(decision=decision, failures=failures, reached_at=None)).startswith(says)
 
 
-UNKNOWN = {"low": None, "high": None, "minimum_detectable_difference": None}
+def test_a_loss_is_said_in_its_own_unit():
+    loss = {"metric": "loss", "estimate": -0.05, "low": -0.08, "high": -0.02}
+    assert verdict_sentence(build_results(**loss)).endswith(
+        "by test loss; differential − baseline is −0.050 (95 % interval −0.080 to −0.020)."
+    )
+    small = verdict_sentence(build_results(**loss, decision="no difference shown", reached_at=None))
+    assert small.endswith("; a true difference of 0.09 would have been shown about four times in five.")
+
+
+def test_where_none_is_shown_it_says_which_difference_would_have_been():
+    none = {"decision": "no difference shown", "estimate": 0.01, "low": -0.04, "high": 0.06, "reached_at": None}
+    assert verdict_sentence(build_results(**none)).endswith(
+        "(95 % interval −4.0 to +6.0); a true difference of 9 points would have been shown about four times in five."
+    )
+
+
+LOOKS = [
+    {"replicates": 3, "interval": {**INTERVAL, "level": 1 - 0.05 / 7}, "decision": "no difference shown"},
+    {"replicates": 6, "interval": {"estimate": -0.0001, "reason": "none"}, "decision": "no difference shown"},
+    {"replicates": 12, "interval": INTERVAL, "decision": "better"},
+]
+
+
+def test_of_several_looks_the_verdict_says_which_decided():
+    assert verdict_sentence(build_results(looks=LOOKS, reached_at=12, level=1 - 0.05 * 12 / 21)).endswith(
+        "(97.1 % interval +2.0 to +14.0), decided at look 3, after 12 replicates."
+    )
+    assert "look" not in verdict_sentence(build_results())
+
+
+def test_the_looks_have_a_row_each():
+    first, second, _ = looks_table(build_results(looks=LOOKS, reached_at=12))
+    assert first == {
+        "replicates": "3",
+        "level": "99.29 %",
+        "difference": "+8.0 points",
+        "interval": "+2.0 to +14.0",
+        "decision": "no difference shown",
+    }
+    assert (second["level"], second["difference"], second["interval"]) == ("", "+0.0 points", "unknown")
 
 
 def test_one_seed_has_no_interval_and_says_so():
-    alone = build_results(seeds=[1], decision="no difference shown", **UNKNOWN)
-    assert verdict_sentence(alone).endswith("of one seed, which says nothing of the chance between seeds.")
+    reason = "one replicate says nothing of the chance between replicates"
+    alone = build_results(seeds=[1], decision="no difference shown", reached_at=None, **UNKNOWN, reason=reason)
+    assert verdict_sentence(alone).endswith(f"is +8.0 points, without an interval: {reason}.")
     assert row(alone, "test accuracy, 95 % interval")["difference"] == "unknown"
     assert row(alone, "test accuracy")["baseline"] == "78.0 %"
 
 
 def test_an_interval_that_says_nothing_says_so():
     """As that of three images."""
-    useless = {"low": -1.0, "high": 1.0, "minimum_detectable_difference": 4.7}
+    useless = {"low": -1.0, "high": 1.0, "minimum_detectable_difference": 4.7, "reached_at": None}
     assert verdict_sentence(build_results(decision="no difference shown", **useless)).endswith(
-        "(95 % interval −100.0 to +100.0); so few images and seeds would show no difference, however large."
+        "(95 % interval −100.0 to +100.0); so few data would show no difference, however large."
     )
 
 
-def test_arms_that_are_the_same_everywhere_have_no_interval_and_it_says_why():
-    same = build_results(decision="no difference shown", estimate=0.0, **UNKNOWN)
-    assert verdict_sentence(same).endswith("+0.0 points everywhere, which leaves no chance to reckon with.")
+@pytest.mark.parametrize(
+    ("effective", "says"),
+    [
+        (6, " The test images come in groups, an effective number of 6: too few for a verdict, which needs 10."),
+        (13, " The test images come in groups, an effective number of 13: few, so take the interval with care."),
+        (44, " The test images come in groups, an effective number of 44."),
+    ],
+)
+def test_of_groups_it_says_how_many_they_come_to(effective, says):
+    assert verdict_sentence(build_results(units="groups", effective_units=effective)).endswith(says)
+    assert "groups" not in verdict_sentence(build_results(units="images", effective_units=effective))
 
 
-def test_diverged_replicates_are_named_in_the_verdict():
-    results = build_results()
-    evaluation = results.evaluation.model_copy(update={"diverged": {"baseline": [3, 5]}})
-    assert "The loss was not finite in baseline with seed 3, 5: the arms are compared over" in verdict_sentence(
-        Results(results.prepare, results.training, evaluation)
+def test_failures_are_named_by_arm_kind_and_seed():
+    failures = {"baseline": {"diverged": [1], "collapsed": [2]}, "differential": {"collapsed": [1]}}
+    assert failures_sentence(build_results(failures=failures)) == (
+        "2 of 2 replicates of the baseline arm failed (diverged with seed 1; collapsed with seed 2), 1 of 2 replicates "
+        "of the differential arm failed (collapsed with seed 1). A replicate that diverged counts as the majority "
+        "class, with a loss of ln C."
     )
+    one = failures_sentence(build_results(failures={"baseline": {}, "differential": {"diverged": [1, 2]}}))
+    assert one.startswith(
+        "0 of 2 replicates of the baseline arm failed, 2 of 2 replicates of the differential arm failed (diverged "
+        "with seed 1, 2)."
+    )
+    assert failures_sentence(build_results()) == ""
+
+
+def test_a_replicate_that_failed_both_ways_is_counted_once():
+    failures = Failures(baseline=ArmFailures(diverged=[2, 1], collapsed=[2]), differential=ArmFailures())
+    assert (failures.of("baseline"), failures.of("differential")) == ([1, 2], [])
+
+
+def test_the_conditions_say_what_the_interval_counts_and_what_it_cannot():
+    said = conditions_sentence(build_results())
+    assert "(the same 30 test images), and which test images there were, as if each were drawn by itself." in said
+    assert "It cannot count other pools of images" in said
+    assert said.endswith("Whether either arm would do better with rates of its own choice, it does not say.")
+
+
+def test_the_conditions_know_folds_and_groups():
+    said = conditions_sentence(build_results(splits={"folds": 2}, units="groups"))
+    assert "(each replicate its own test images), and which test images there were, groups of them." in said
+
+
+def test_no_failure_leaves_a_rate_of_failures_open():
+    bound = f"a rate of failures up to {100 * failure_bound(2):.0f} % open."
+    assert bound in conditions_sentence(build_results())
+    failed = build_results(failures={"baseline": {"diverged": [2]}, "differential": {}})
+    assert "rate of failures" not in conditions_sentence(failed)
+    assert "rate of failures" not in conditions_sentence(build_results(seeds=[1]))
+
+
+def test_near_duplicates_are_told_with_the_difference_without_them():
+    assert near_duplicates_sentence(build_results()) == ""
+    apart = {"near_duplicates": 3.5, "without_near_duplicates": {**INTERVAL, "estimate": 0.07}}
+    assert near_duplicates_sentence(build_results(**apart)) == (
+        "3.5 test images (in a replicate, on average) look almost like one it trained or validated on; without them "
+        "the difference is +7.0 points (+2.0 to +14.0)."
+    )
+    without_ends = {"near_duplicates": 1, "without_near_duplicates": {"estimate": 0.07, "reason": "few"}}
+    assert near_duplicates_sentence(build_results(**without_ends)).endswith("the difference is +7.0 points.")
+    assert near_duplicates_sentence(build_results(near_duplicates=2)).endswith("without them a class would be missing.")
+
+
+def plan(replicates=(2, 3, 5, 10, 20, 50), images=(1.0, 4.0)):
+    planned = plan_intervals(sample([0.01, 0.05, -0.02, 0.03]), list(replicates), list(images), level=0.95)
+    return [of.model_dump() for of in planned]
+
+
+def test_the_plan_has_a_row_for_each_number_of_replicates_and_a_column_for_each_of_images():
+    results = build_results(plan=plan())
+    rows = plan_table(results)
+    assert [of["replicates"] for of in rows] == ["2", "3", "5", "10", "20", "50"]
+    assert list(rows[0]) == ["replicates", "30 images", "120 images", "shown"]
+    first = results.evaluation.plan[0]
+    assert rows[0]["30 images"] == (
+        f"±{100 * first.half_width:.1f} ({100 * first.half_width_low:.1f} to {100 * first.half_width_high:.1f})"
+    )
+    assert rows[0]["shown"].startswith(f"{100 * first.shown:.1f} (")
+
+
+def test_the_replicates_that_show_a_difference_are_told_with_a_range():
+    results = build_results(plan=plan())
+    of_images = [planned for planned in results.evaluation.plan if planned.images == 30]
+    enough, larger = of_images[3], 100 * of_images[3].shown + 0.001
+    said = replicates_for(results, larger)
+    assert f"points in test accuracy is shown four times in five by about {enough.replicates} replicates" in said
+    low, high = re.search(r"range (\d+) to (\d+|more than 50)\)", said).groups()
+    assert int(low) <= enough.replicates
+    assert high.startswith("more") or int(high) >= enough.replicates
+
+
+def test_a_range_may_end_beyond_what_is_planned_for():
+    results = build_results(plan=plan())
+    last = [planned for planned in results.evaluation.plan if planned.images == 30][-1]
+    between = 50 * (last.shown + last.shown_high)
+    assert last.shown < between / 100 < last.shown_high
+    assert replicates_for(results, between).endswith("to more than 50)")
+
+
+def test_a_difference_that_no_number_of_replicates_shows_asks_for_images():
+    said = replicates_for(build_results(plan=plan()), 0.01)
+    assert said.startswith("a true difference of 0.01 points in test accuracy is not shown by 50 replicates either")
+    assert "with 30 test images that is about the least; more test images would help" in said
+
+
+def test_without_a_plan_it_says_why():
+    alone = build_results(seeds=[1], decision="no difference shown", reached_at=None, **UNKNOWN, reason="too few")
+    assert replicates_for(alone, 2.0) == "too few: nothing can be planned from it"
+    assert plan_table(alone) == []
 
 
 def test_a_table_in_markdown_keeps_what_it_is_given_and_escapes_bars():
@@ -211,16 +455,69 @@ def test_a_table_in_markdown_keeps_what_it_is_given_and_escapes_bars():
     ]
 
 
-def test_a_change_of_a_metric_is_marked_as_better_or_worse():
-    before = {"val_accuracy": 0.85, "val_loss": 0.4, "train_loss": 0.2, "gone": 1.0, "same": 1.0}
-    after = {"val_accuracy": 0.80, "val_loss": 0.3, "train_loss": 0.1, "new": 2, "same": 1.0}
-    assert metric_rows(before, after, {"val_accuracy": 0.06, "val_loss": 0.05}) == [
-        ["val_accuracy", "0.85", "0.8", "−0.05", "🔻 worse, within a standard deviation of the seeds"],
-        ["val_loss", "0.4", "0.3", "−0.1", "✅ better"],
-        ["train_loss", "0.2", "0.1", "−0.1", ""],
+def test_a_change_of_a_validation_metric_is_marked_by_its_interval_and_nothing_else_is():
+    before = {"val_accuracy": 0.85, "val_loss": 0.4, "test_accuracy": 0.2, "gone": 1.0, "same": 1.0}
+    after = {"val_accuracy": 0.80, "val_loss": 0.3, "test_accuracy": 0.9, "new": 2, "same": 1.0}
+    assert metric_rows(before, after, {"val_accuracy": (-0.07, 0.03), "val_loss": (-0.15, -0.05)}) == [
+        ["val_accuracy", "0.85", "0.8", "−0.05", "within chance (−0.07 to +0.03)"],
+        ["val_loss", "0.4", "0.3", "−0.1", "improved (−0.15 to −0.05)"],
+        ["test_accuracy", "0.2", "0.9", "+0.7", ""],
         ["new", "", "2", "", ""],
         ["gone", "1", "", "", ""],
     ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "change", "mark"),
+    [
+        ("val_accuracy", (0.01, 0.03), "improved (+0.01 to +0.03)"),
+        ("val_accuracy", (-0.03, -0.01), "deteriorated (−0.03 to −0.01)"),
+        ("val_loss", (0.01, 0.03), "deteriorated (+0.01 to +0.03)"),
+        ("val_loss", (0.0, 0.03), "within chance (+0 to +0.03)"),
+        ("val_loss", None, "too few replicates to tell"),
+    ],
+)
+def test_which_way_is_better_depends_on_the_metric(metric, change, mark):
+    assert metric_rows({metric: 0.5}, {metric: 0.6}, {metric: change})[0][-1] == mark
+
+
+def test_the_marks_are_not_the_words_of_a_verdict_and_test_metrics_have_none():
+    assert set(changes.HIGHER_IS_BETTER) == {"val_accuracy", "val_loss"}
+    assert "Test metrics carry no mark" in MARKS_EXPLAINED
+
+
+def replicates_of(values, first=1):
+    return {first + number: {"val_accuracy": value} for number, value in enumerate(values)}
+
+
+def test_a_change_is_paired_where_the_seeds_are_the_same():
+    before, after = [0.80, 0.85, 0.90], [0.81, 0.865, 0.91]
+    recorded = {str(seed): of_seed for seed, of_seed in reversed(replicates_of(before).items())}
+    expected = stats.ttest_rel(after, before).confidence_interval(0.95)
+    assert interval_of_change(recorded, replicates_of(after), "val_accuracy") == pytest.approx(tuple(expected))
+    other = stats.ttest_ind(after, before, equal_var=False).confidence_interval(0.95)
+    assert interval_of_change(recorded, replicates_of(after, first=7), "val_accuracy") == pytest.approx(tuple(other))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [([0.8], [0.8, 0.9]), ([0.8, 0.9], [0.8]), ([], [0.8, 0.9]), ([0.8, 0.9], [0.8, np.nan])]
+)
+def test_a_change_of_too_few_replicates_has_no_interval(before, after):
+    assert interval_of_change(replicates_of(before), replicates_of(after), "val_accuracy") is None
+    assert interval_of_change({"1": {}, "2": {}}, replicates_of([0.8, 0.9]), "val_accuracy") is None
+
+
+@pytest.mark.parametrize(("replicates", "first"), [(3, 1), (3, 8), (5, 1)])
+def test_without_any_change_about_one_metric_in_twenty_is_marked(replicates, first):
+    random, trials, marked = np.random.default_rng(0), 1000, 0
+    for _ in range(trials):
+        before, after = random.normal(0.8, 0.02, (2, replicates))
+        interval = interval_of_change(replicates_of(before), replicates_of(after, first), "val_accuracy")
+        (found,) = metric_rows(
+            {"val_accuracy": before.mean()}, {"val_accuracy": after.mean()}, {"val_accuracy": interval}
+        )
+        marked += not found[-1].startswith("within chance")
+    assert marked <= stats.binom.ppf(0.999, trials, 0.05)
 
 
 def test_parameters_that_changed_came_or_went_have_a_row():
@@ -246,7 +543,25 @@ def charts():
         confusion_matrix(pd.DataFrame({"actual": NAMES, "predicted": NAMES}), NAMES, "baseline"),
         reliability_diagram(bins),
         range_tests(tests, {"head": 0.01}),
+        metric_differences(build_results().evaluation),
+        metric_differences(build_results(seeds=[1], **UNKNOWN, metric="loss").evaluation),
+        planned_half_widths(build_results(plan=plan()).evaluation.plan, 100),
+        planned_half_widths(build_results(plan=plan()).evaluation.plan, 1),
     ]
+
+
+def test_the_picture_of_the_differences_turns_every_metric_so_that_the_differential_arm_is_better_on_the_right():
+    last = {"low": -0.2, "high": -0.1, "estimate": -0.15}
+    chart = metric_differences(build_results(metric="loss", **last).evaluation)
+    rows = {row["metric"]: row for layer in chart.layer for row in layer.data.to_dict("records") if "low" in row}
+    assert len(rows) == len(HIGHER_IS_BETTER)
+    of_verdict = rows["loss, lower is better (verdict)"]
+    assert (of_verdict["low"], of_verdict["estimate"], of_verdict["high"]) == pytest.approx((10, 15, 20))
+    assert (rows["accuracy"]["low"], rows["accuracy"]["high"]) == pytest.approx((2, 14))
+    assert (rows["Brier score, lower is better"]["low"]) == pytest.approx(-14)
+    dots = [row for layer in chart.layer for row in layer.data.to_dict("records") if "seed" in row]
+    assert sorted(row["estimate"] for row in dots if row["metric"] == "accuracy") == pytest.approx([6, 9])
+    assert "loss, lower is better (verdict)" in as_svg(chart)
 
 
 def test_a_thousand_classes_draw_the_pairs_that_occur_and_no_million():
@@ -256,7 +571,7 @@ def test_a_thousand_classes_draw_the_pairs_that_occur_and_no_million():
     assert len(chart.data) == 1000
 
 
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", range(10))
 def test_charts_hold_no_script_and_name_no_other_file(number):
     chart = charts()[number]
     svg = as_svg(chart)
