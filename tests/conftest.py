@@ -40,6 +40,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 TINY = {
     "data.image_size": 32,
     "data.development": 0.0,
+    "data.folds": None,
     "data.split": {"train": 0.03, "val": 0.02, "test": 0.02},
     "model.name": "test_efficientnet",
     "model.weights": "none",
