@@ -152,9 +152,7 @@ def train_and_val(seeds=(1, 2, 3)):
 def test_the_difference_of_the_gaps_owes_to_training_images_and_the_opposite_to_validation_images():
     train, val = train_and_val()
     sample = gap_sample(train, val, ALONE)
-    gaps = {
-        arm: np.array([accuracy(train[seed], arm) - accuracy(val[seed], arm) for seed in train]) for arm in ARMS
-    }
+    gaps = {arm: np.array([accuracy(train[seed], arm) - accuracy(val[seed], arm) for seed in train]) for arm in ARMS}
     assert sample.estimates == pytest.approx(gaps["differential"] - gaps["baseline"])
     assert sample.influences.sum(1) == pytest.approx(0, abs=1e-12)
     of_train = difference_sample("accuracy", train, ALONE)

@@ -66,12 +66,16 @@ def test_what_is_missing_or_new_or_no_number_is_different():
     assert outcome(changed("mean", "accuracy", to=None)) == "different"
 
 
-def test_a_replicate_that_newly_diverged_is_told_by_what_it_lacks():
-    again = {**COMMITTED, "seeds": {}, "diverged": {"1": {"epoch": 1}}}
-    assert [metric.name for metric in compare_metrics(COMMITTED, again) if metric.outcome == "different"] == [
-        "seeds.1.accuracy",
-        "seeds.1.loss",
-    ]
+def different(committed, again):
+    return [metric.name for metric in compare_metrics(committed, again) if metric.outcome == "different"]
+
+
+def test_a_replicate_that_newly_diverged_is_named_and_one_that_diverged_elsewhere_is_not():
+    first, later = ({**COMMITTED, "diverged": {"1": {"epoch": epoch}}} for epoch in (1, 2))
+    assert different(COMMITTED, first) == ["diverged"]
+    assert different({**COMMITTED, "diverged": {}}, first) == ["diverged"]
+    assert different(first, COMMITTED) == ["diverged"]
+    assert different(first, later) == []
 
 
 def test_the_spread_itself_follows_from_the_metrics_and_is_not_compared():

@@ -56,7 +56,9 @@ def crossed(differences):
 
 def noise(seed, replicates=3, images=40):
     random = np.random.default_rng(seed)
-    return random.normal(0, 1, (replicates, images)) + random.normal(0, 1, images) + random.normal(0, 1, (replicates, 1))
+    return (
+        random.normal(0, 1, (replicates, images)) + random.normal(0, 1, images) + random.normal(0, 1, (replicates, 1))
+    )
 
 
 def decided(sample, looks=None):
@@ -137,6 +139,8 @@ CROSSED = [
     Setting("", 5, 756, loss=True, confidence=4),
 ]
 FOLDED = [
+    Setting("", 20, 200, groups=20, group_luck=1.0, folds=5),
+    Setting("", 10, 200, groups=10, group_luck=1.0, folds=5),
     Setting("", 10, 200, folds=5),
     Setting("", 5, 200, folds=5, effect=0.4),
     Setting("", 5, 756, folds=5, seed_luck=0.3),
@@ -250,8 +254,8 @@ def test_the_bound_of_three_replicates_is_63_in_a_hundred():
 POWERED = [
     Setting("", 5, 500, seed_luck=0.05),
     Setting("", 3, 500, seed_luck=0.05),
-    Setting("", 10, 200, groups=20, group_luck=0.5),
-    Setting("", 10, 300, folds=5),
+    Setting("", 10, 800, groups=40, group_luck=0.3),
+    Setting("", 10, 600, folds=5),
 ]
 
 
