@@ -77,7 +77,9 @@ def test_an_arm_that_is_much_worse_is_called_worse():
 
 
 def test_the_interval_is_the_last_looks_and_the_decision_the_first_that_decides():
-    verdict, _ = weigh(experiment(np.random.default_rng(0), replicates=6, differential=0.98), looks=[3, 6, 12])
+    verdict, _ = weigh(
+        experiment(np.random.default_rng(0), replicates=6, baseline=0.5, differential=0.99), looks=[3, 6, 12]
+    )
     assert [look.replicates for look in verdict.looks] == [3, 6]
     assert verdict.looks[0].decision == "better"
     assert (verdict.decision, verdict.reached_at) == ("better", 3)
