@@ -53,6 +53,8 @@ TINY = {
     "lr.uniform": 0.01,
     "lr.backbone": 0.0001,
     "lr.head": 0.01,
+    "schedule.name": "constant",
+    "schedule.warmup": 0,
     "evidence.looks": None,
 }
 TINY_GROUPS = ["stem", "stage1", "stage2", "stage3", "stage4", "stage5", "head"]
@@ -138,8 +140,9 @@ def clone_project(folder: Path, changes: dict[str, object]) -> Project:
         text=True,
         check=True,
     )
+    left_out = ("metrics/", "models/", "report/index", "data/prepared/", "tests/")  # Git sees some while a stage runs
     for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file() and not name.startswith(("metrics/", "tests/")) and name != "dvc.lock":
+        if (ROOT / name).is_file() and not name.startswith(left_out) and name != "dvc.lock":
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
     set_params(folder, changes)

@@ -31,7 +31,8 @@ def with_params(params, section, **changes):
 @pytest.fixture(scope="module")
 def params():
     small = load_params(ROOT / "params.yaml").model_copy(update={"model": SMALL})
-    return with_params(small, "train", epochs=2, batch_size=8, threads=1, device="cpu")
+    constant = with_params(small, "schedule", name="constant", warmup=0)
+    return with_params(constant, "train", epochs=2, batch_size=8, threads=1, device="cpu")
 
 
 @pytest.fixture(scope="module")
