@@ -48,6 +48,7 @@ TINY = {
     "train.batch_size": 16,
     "train.seeds": [1, 2],
     "train.threads": 1,
+    "train.augment": [],
     "train.workers": 1,  # in the stage's own process
     "replicate_store.max_gib": 0,  # what is trained is trained
     "lr.uniform": 0.01,

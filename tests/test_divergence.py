@@ -127,7 +127,8 @@ def experiment(failed):
 
 def test_an_arm_that_is_better_wherever_it_lives_is_better_where_it_always_does():
     verdict = experiment(failed=set())
-    assert (verdict["decision"], verdict["reached_at"]) == ("better", 3)
+    assert verdict["decision"] == "better"
+    assert verdict["reached_at"] < REPLICATES
 
 
 @pytest.mark.parametrize("failed", [{REPLICATES}, {1}, {2, 7}], ids=str)

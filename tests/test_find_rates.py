@@ -21,7 +21,7 @@ PARAMS = load_params(ROOT / "params.yaml")
 TINY = PARAMS.model_copy(
     update={
         "model": SMALL,
-        "train": PARAMS.train.model_copy(update={"batch_size": 8, "threads": 1, "device": "cpu"}),
+        "train": PARAMS.train.model_copy(update={"batch_size": 8, "threads": 1, "device": "cpu", "augment": []}),
     }
 )
 

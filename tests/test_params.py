@@ -9,6 +9,15 @@ from stages.errors import UserError
 from stages.params import load_params, read_params
 from tests.conftest import ROOT, Project, one_line_of, set_params
 
+# Whatever the committed experiment is.
+PLAIN = {
+    "data.folds": None,
+    "schedule.warmup": 0,
+    "train.epochs": 5,
+    "train.seeds": list(range(12)),
+    "evidence.looks": [3, 6, 12],
+}
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -46,9 +55,12 @@ def test_the_committed_params_are_in_order(folder, run_stage):
             "data: the fractions of split, with 1/3 for each of the folds, add up to 1.03333",
         ),
         ({"data.folds": 1}, "data.folds: should be greater than or equal to 2, is 1"),
-        ({"data.folds": 5}, "data.folds: 12 replicates do not test each image equally often; let train.seeds and"),
         (
-            {"data.folds": 4, "evidence.looks": [3, 12]},
+            {"data.folds": 5, "data.split": {"train": 0.4, "val": 0.2, "test": 0.2}},
+            "data.folds: 12 replicates do not test each image equally often; let train.seeds and",
+        ),
+        (
+            {"data.folds": 4, "data.split": {"train": 0.4, "val": 0.2, "test": 0.2}, "evidence.looks": [3, 12]},
             "data.folds: 3 replicates do not test each image equally often; let train.seeds and evidence.looks have",
         ),
         ({"data.development": 1.0}, "data.development: should be less than 1, is 1.0"),
@@ -112,7 +124,7 @@ def test_the_committed_params_are_in_order(folder, run_stage):
     ],
 )
 def test_wrong_input_has_one_line_that_names_the_parameter(folder, changes, says):
-    set_params(folder, changes)
+    set_params(folder, {**PLAIN, **changes})
     (line,) = problems(folder)
     assert line.startswith(says)
 
@@ -136,13 +148,13 @@ def test_the_schema_is_checked_wherever_params_are_read(folder):
         {"train.seeds": list(range(6))},
         {"evidence.looks": None, "train.seeds": [1]},
         {"evidence.looks": [4, 12, 30]},  # a look that is not reached yet
-        {"data.folds": 3},  # in place of split.test
-        {"data.folds": 2, "data.split": {"train": 0.4, "val": 0.1, "test": 0.9}, "evidence.looks": [4, 12]},
-        {"data.part": "development"},
+        {"data.folds": 3, "data.split": {"train": 0.4, "val": 0.2, "test": 0.9}},  # in place of split.test
+        {"data.folds": 2, "data.split": {"train": 0.4, "val": 0.1, "test": 0.1}, "evidence.looks": [4, 12]},
+        {"data.part": "development", "data.development": 0.3},
     ],
 )
 def test_replicates_looks_and_folds_that_fit_are_in_order(folder, changes):
-    set_params(folder, changes)
+    set_params(folder, {**PLAIN, **changes})
     assert problems(folder) == []
 
 

@@ -129,7 +129,7 @@ def test_the_arms_of_a_replicate_share_all_images_and_replicates_share_the_test_
     for arm in ARMS:
         predictions = pd.read_csv(reproduced.folder / f"metrics/{arm}_predictions.csv")
         for seed, of_seed in ((1, one), (2, other)):
-            assert set(predictions.query("seed == @seed")["image"]) == set(splits["image"][list(of_seed["val"])])
+            assert set(predictions[predictions["seed"] == seed]["image"]) == set(splits["image"][list(of_seed["val"])])
 
 
 def test_the_overfitting_gap_in_evaluation_mode_is_training_minus_validation_accuracy(reproduced):

@@ -32,7 +32,7 @@ def with_params(params, section, **changes):
 def params():
     small = load_params(ROOT / "params.yaml").model_copy(update={"model": SMALL})
     constant = with_params(small, "schedule", name="constant", warmup=0)
-    return with_params(constant, "train", epochs=2, batch_size=8, threads=1, device="cpu")
+    return with_params(constant, "train", epochs=2, batch_size=8, threads=1, device="cpu", augment=[])
 
 
 @pytest.fixture(scope="module")

@@ -38,6 +38,7 @@ def test_whatever_decides_the_result_is_in_the_fingerprint(params, named):
         named(with_params(params, "train", batch_size=16)),
         named(with_params(params, "train", epochs=4)),
         named(with_params(params, "train", threads=2)),
+        named(with_params(params, "train", augment=["horizontal_flip"])),
         named(with_params(params, "optimizer", momentum=0.5)),
         named(with_params(params, "schedule", name="linear")),
         named(policy=Policy(backbone=0.0, head=0.1)),
