@@ -24,6 +24,7 @@ from stages.data.store import Prepared, open_prepared, open_splits, replicate_ch
 from stages.errors import UserError, run_cli
 from stages.evaluation.cka import grams_of, linear_cka
 from stages.evaluation.comparison import (
+    LARGEST,
     BySeed,
     Pool,
     ScoredReplicate,
@@ -37,7 +38,6 @@ from stages.evaluation.comparison import (
 from stages.evaluation.initial_features import initial_grams
 from stages.evaluation.metrics import Probabilities, metrics_by_class, reliability
 from stages.evaluation.statistics import (
-    MIN_FOR_INTERVAL,
     POWER,
     is_unstable,
     level_of_look,
@@ -250,7 +250,8 @@ def weigh_evidence(
     """Return the verdict, and what more replicates and images would bring."""
     sample = difference_sample(evidence.metric, tested, pool)
     looks = evidence.looks or [sample.replicates]
-    taken = take_looks(sample, looks, HIGHER_IS_BETTER[evidence.metric])
+    largest = LARGEST[evidence.metric]
+    taken = take_looks(sample, looks, HIGHER_IS_BETTER[evidence.metric], largest)
     level, last = level_of_look(looks, len(taken) - 1), taken[-1].interval
     decided = next((look for look in taken if look.decision != "no difference shown"), None)
     unstable = is_unstable(failures, sample.replicates)
@@ -268,9 +269,9 @@ def weigh_evidence(
             "effective_units": sample.effective_units,
             "variance": {"replicates": parts.replicates, "images": parts.images},
             "near_duplicates": average,
-            "without_near_duplicates": paired_interval(
-                difference_sample(evidence.metric, apart, pool), level
-            ).model_dump()
+            "without_near_duplicates": paired_interval(difference_sample(evidence.metric, apart, pool), level)
+            .clipped(largest)
+            .model_dump()
             if average and apart
             else None,
         },
@@ -278,7 +279,7 @@ def weigh_evidence(
             planned.model_dump()
             for planned in plan_intervals(sample, planned_replicates(sample.folds), list(PLANNED_IMAGES), level)
         ]
-        if sample.replicates > 1 and sample.effective_units >= MIN_FOR_INTERVAL
+        if last.low is not None
         else [],
     }
 
@@ -299,16 +300,15 @@ def without_near_duplicates(tested: BySeed, replicates: ByReplicate) -> tuple[di
     Returns:
         Them, or none where a class would be missing; and how many images of a replicate that leaves out, on average.
     """
-    kept, left_out = {}, []
+    kept, left_out, lacks_class = {}, [], False
     for seed, of_seed in tested.items():
         samples = replicates[seed].samples
         seen = set(samples.loc[samples["split"].isin(["train", "val"]), "near_duplicates"]) - {""}
         is_apart = ~samples["near_duplicates"].iloc[of_seed.rows].isin(seen).to_numpy()
         kept[seed] = of_seed.part(is_apart)
         left_out.append(int((~is_apart).sum()))
-        if len(np.unique(kept[seed].labels)) < len(np.unique(of_seed.labels)):
-            return {}, float(np.mean(left_out))
-    return kept, float(np.mean(left_out))
+        lacks_class |= len(np.unique(kept[seed].labels)) < len(np.unique(of_seed.labels))
+    return {} if lacks_class else kept, float(np.mean(left_out))
 
 
 def write_tables(scored: Mapping[Split, BySeed], prepared: Prepared) -> None:

@@ -14,6 +14,7 @@ from stages.errors import UserError
 from stages.files import METRICS, read_json
 from stages.params import ARMS, Arm, Metric, Split
 
+MIN_FOR_VERDICT, FEW = 10, 20  # effective numbers of groups, for a verdict and without a warning
 Decision = Literal["better", "worse", "no difference shown", "unstable"]
 
 
@@ -335,6 +336,11 @@ class Evaluation(Record):
     def replicates(self) -> int:
         """How many seeds both arms were trained with."""
         return len(self.test.difference.seeds)
+
+
+def failure_bound(replicates: int) -> float:
+    """Return the rate of failures that is still possible, at 95 %, where none of so many replicates failed."""
+    return float(1 - 0.05 ** (1 / replicates))
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)

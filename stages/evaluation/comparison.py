@@ -15,7 +15,15 @@ from stages.metrics_files import TrainingMetrics
 from stages.params import ARMS, Arm, Goal, Metric
 
 Rows = npt.NDArray[np.intp]
-LARGEST: dict[Metric, float] = {"accuracy": 1, "balanced_accuracy": 1, "macro_f1": 1, "roc_auc": 1, "brier": 2}
+# Differences that a metric can have.
+LARGEST: dict[Metric, float] = {
+    "accuracy": 1,
+    "balanced_accuracy": 1,
+    "macro_f1": 1,
+    "roc_auc": 1,
+    "loss": np.inf,
+    "brier": 2,
+}
 
 
 @dataclass(frozen=True)
@@ -113,7 +121,7 @@ def compare_on_split(replicates: BySeed, pool: Pool) -> dict[str, Any]:
         for arm in ARMS
     }
     intervals = {
-        metric: paired_interval(difference_sample(metric, replicates, pool)).clipped(LARGEST.get(metric, np.inf))
+        metric: paired_interval(difference_sample(metric, replicates, pool)).clipped(LARGEST[metric])
         for metric in LINEARIZED
     }
     return {

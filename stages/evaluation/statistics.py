@@ -14,13 +14,13 @@ import numpy.typing as npt
 from scipy import stats
 from scipy.optimize import brentq
 
-from stages.metrics_files import Decision, Failures, Interval, Look, McNemar, PlannedInterval
+from stages.metrics_files import MIN_FOR_VERDICT, Decision, Failures, Interval, Look, McNemar, PlannedInterval
 
 ERROR = 0.05  # of all looks together
 POWER = 0.8  # with which the smallest difference would be shown
 PLAN_LEVEL = 0.8  # of the range of a planned half-width
-# Effective numbers of groups, or of images that stand alone.
-MIN_FOR_INTERVAL, MIN_FOR_VERDICT, FEW = 5, 10, 20
+MIN_FOR_INTERVAL = 5  # effective number of groups, or of images that stand alone
+MIN_SCORED = 3  # groups in a replicate's own test part; of fewer, what they share with other replicates does not show
 SMALLEST_SHARE = 1e-9  # of a covariance that is left; with a single unit nothing is
 
 Values = npt.NDArray[np.float64]
@@ -125,7 +125,9 @@ def variance_parts(sample: Sample) -> VarianceParts:
     size counts as the jackknife has it (CV3; Cameron and Miller 2015).
     """
     replicates, units = sample.influences.shape
-    jackknife = (1 - 1 / units) / (1 - sample.sizes / sample.sizes.sum()) if units > 1 else np.ones(units)
+    sizes = sample.scored * sample.sizes  # (replicates, units)
+    shares, counts = sizes / sizes.sum(1, keepdims=True), sample.scored.sum(1, keepdims=True)
+    jackknife = np.divide(1 - 1 / counts, 1 - shares, out=np.ones_like(shares), where=shares < 1)
     influences = sample.influences * jackknife
     in_common = sample.scored.astype(float) @ sample.scored.T.astype(float)  # (replicates, replicates)
     each = np.diag(in_common)
@@ -151,6 +153,8 @@ def paired_interval(sample: Sample, level: float = 1 - ERROR) -> Interval:
         return _without_interval(
             estimate, f"an effective number of {sample.effective_units:.1f} groups is too few for an interval"
         )
+    if sample.scored.sum(1).min() < MIN_SCORED:
+        return _without_interval(estimate, f"a replicate is tested on fewer than {MIN_SCORED} groups; set fewer folds")
     parts = variance_parts(sample)
     if not parts.total:
         return _without_interval(estimate, "the arms differ by the same in every replicate and image")
@@ -179,17 +183,23 @@ def level_of_look(looks: list[int], number: int) -> float:
     return 1 - ERROR * looks[number] / sum(looks)
 
 
-def take_looks(sample: Sample, looks: list[int], higher_is_better: bool) -> list[Look]:
+def take_looks(sample: Sample, looks: list[int], higher_is_better: bool, largest: float = math.inf) -> list[Look]:
     """Return what each look decides that has been reached.
 
     All intervals cover the truth together in 95 % of experiments, so it may be decided at whichever comes first.
+
+    Args:
+        sample: of all replicates.
+        looks: after how many one looks.
+        higher_is_better: of the metric.
+        largest: difference that the metric can have.
     """
     return [
         Look(replicates=replicates, interval=found, decision=decide(found, higher_is_better, of_look.effective_units))
         for number, replicates in enumerate(looks)
         if replicates <= sample.replicates
         for of_look in [sample.first(replicates)]
-        for found in [paired_interval(of_look, level_of_look(looks, number))]
+        for found in [paired_interval(of_look, level_of_look(looks, number)).clipped(largest)]
     ]
 
 
@@ -293,11 +303,6 @@ def _expected(
         return 0.0, 0.0
     quantile, error = variance.quantile(level), math.sqrt(variance.total)
     return quantile * error, _shift(quantile, level) * error
-
-
-def failure_bound(replicates: int) -> float:
-    """Return the rate of failures that is still possible, at 95 %, where none of so many replicates failed."""
-    return float(1 - ERROR ** (1 / replicates))
 
 
 def mcnemar(baseline_correct: npt.NDArray[np.bool_], differential_correct: npt.NDArray[np.bool_]) -> McNemar:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from stages.data.checks import CHECKS
 from stages.metrics_files import (
+    FEW,
+    MIN_FOR_VERDICT,
     Evaluation,
     GoalMetric,
     Interval,
@@ -15,6 +17,7 @@ from stages.metrics_files import (
     Summary,
     TrainingMetrics,
     Verdict,
+    failure_bound,
     read_evaluation,
     read_prepare_metrics,
     read_split_metrics,
@@ -24,7 +27,6 @@ from stages.params import ARMS, Arm, Metric, Split
 
 PAGE = Path("report/index.html")
 MINUS = "−"
-MIN_FOR_VERDICT, FEW = 10, 20  # effective groups, as stages/evaluation/statistics.py has them
 MIN_FOR_BOUND = 2
 
 
@@ -126,7 +128,7 @@ def conditions_sentence(results: Results) -> str:
         ""
         if any(results.evaluation.failures.of(arm) for arm in ARMS) or results.evaluation.replicates < MIN_FOR_BOUND
         else f" No replicate failed, which leaves a rate of failures up to "
-        f"{100 * (1 - 0.05 ** (1 / results.evaluation.replicates)):.0f} % open."
+        f"{100 * failure_bound(results.evaluation.replicates):.0f} % open."
     )
     tuned = " Whether either arm would do better with rates of its own choice, it does not say."
     return (

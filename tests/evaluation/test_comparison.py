@@ -97,10 +97,10 @@ def test_the_sample_has_the_difference_of_every_replicate_and_what_each_image_ad
 
 def test_with_folds_each_replicate_has_images_of_its_own_and_groups_stay_whole():
     random = np.random.default_rng(0)
-    units = np.arange(IMAGES) // 6
+    units = np.arange(IMAGES) // 4
     replicates = {seed: scored(random, np.flatnonzero(units % 5 == seed)) for seed in range(5)}
     sample = difference_sample("accuracy", replicates, Pool(units, folds=5))
-    assert (sample.folds, sample.sizes.tolist()) == (5, [6] * 10)
+    assert (sample.folds, sample.sizes.tolist()) == (5, [4] * 15)
     assert (sample.scored.sum(0) == 1).all()
     assert paired_interval(sample).low is not None
 

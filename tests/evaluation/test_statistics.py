@@ -13,12 +13,10 @@ from benchmarks.interval_coverage import Setting, covers, experiment, over_repli
 from stages.evaluation.statistics import (
     ERROR,
     MIN_FOR_INTERVAL,
-    MIN_FOR_VERDICT,
     POWER,
     Sample,
     components,
     decide,
-    failure_bound,
     grouped,
     is_unstable,
     level_of_look,
@@ -28,7 +26,7 @@ from stages.evaluation.statistics import (
     take_looks,
     variance_parts,
 )
-from stages.metrics_files import ArmFailures, Failures, Interval
+from stages.metrics_files import MIN_FOR_VERDICT, ArmFailures, Failures, Interval, failure_bound
 
 TRIALS = 400
 

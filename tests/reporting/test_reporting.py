@@ -9,7 +9,7 @@ from scipy import stats
 from stages.aggregate import summarize_replicates
 from stages.data.store import Prepared
 from stages.evaluation.comparison import check_goal, compare_eval_mode, compare_training, summarize_arms
-from stages.evaluation.statistics import Sample, failure_bound, plan_intervals
+from stages.evaluation.statistics import Sample, plan_intervals
 from stages.metrics_files import (
     ArmFailures,
     Evaluation,
@@ -17,6 +17,7 @@ from stages.metrics_files import (
     PrepareMetrics,
     SplitMetrics,
     TrainingMetrics,
+    failure_bound,
 )
 from stages.params import ARMS, HIGHER_IS_BETTER, SPLITS, Goal
 from stages.reporting import changes
