@@ -5,6 +5,7 @@ metrics/ARM_predictions.csv with every validation image. No other stage shows th
 """
 
 import argparse
+import math
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -267,7 +268,7 @@ def weigh_evidence(
             "reached_at": decided.replicates if decided and not unstable else None,
             "units": "groups" if len(sample.sizes) < sample.sizes.sum() else "images",
             "effective_units": sample.effective_units,
-            "variance": {"replicates": parts.replicates, "images": parts.images},
+            "standard_errors": {"replicates": math.sqrt(parts.replicates), "images": math.sqrt(parts.images)},
             "near_duplicates": average,
             "without_near_duplicates": paired_interval(difference_sample(evidence.metric, apart, pool), level)
             .clipped(largest)

@@ -185,7 +185,7 @@ class Verdict(Interval):
         reached_at: replicates at the look that decided; None where none did.
         units: what was drawn, images by themselves or groups of them.
         effective_units: how many of equal size would say as much.
-        variance: of the estimate: the part of the replicates, and that of the images that they share.
+        standard_errors: of the estimate: the part of the replicates, and that of the images that they share.
         near_duplicates: test images that look like a training or validation image of their replicate, on average.
         without_near_duplicates: the difference without these.
     """
@@ -197,7 +197,7 @@ class Verdict(Interval):
     reached_at: int | None
     units: Literal["images", "groups"]
     effective_units: float
-    variance: dict[str, float]
+    standard_errors: dict[str, float]
     near_duplicates: float
     without_near_duplicates: Interval | None
 

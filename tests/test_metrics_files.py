@@ -42,7 +42,7 @@ def test_what_is_read_is_what_stands_there(reproduced, monkeypatch):
     ("name", "damage", "says"),
     [
         ("evaluation", lambda content: content["verdict"].pop("looks"), "verdict.looks: Field required"),
-        ("evaluation", lambda content: content["plan"][0].pop("shown"), "plan.0.shown: Field required"),
+        ("evaluation", lambda content: content.update(plan=[{}]), "plan.0.replicates: Field required"),
         ("evaluation", lambda content: content["failures"].pop("baseline"), "failures.baseline: Field required"),
         ("evaluation", lambda content: content["test"].update(surprise=1), "test.surprise: Extra inputs"),
         ("evaluation", lambda content: content["verdict"].update(decision="perhaps"), "verdict.decision: "),

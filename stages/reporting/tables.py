@@ -178,7 +178,7 @@ def plan_table(results: Results) -> list[dict[str, str]]:
         {
             "replicates": str(replicates),
             **{f"{planned.images:,} images": _half_width(planned, metric) for planned in by_images},
-            "shown": _shown(by_images[0], metric),
+            f"shown with {by_images[0].images:,}": _shown(by_images[0], metric),
         }
         for replicates, by_images in by_replicates.items()
     ]

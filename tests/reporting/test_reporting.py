@@ -74,7 +74,7 @@ VERDICT = {
     "reached_at": 2,
     "units": "images",
     "effective_units": 30,
-    "variance": {"replicates": 0.0001, "images": 0.0002},
+    "standard_errors": {"replicates": 0.0001, "images": 0.0002},
     "near_duplicates": 0,
     "without_near_duplicates": None,
 }
@@ -409,12 +409,12 @@ def test_the_plan_has_a_row_for_each_number_of_replicates_and_a_column_for_each_
     results = build_results(plan=plan())
     rows = plan_table(results)
     assert [of["replicates"] for of in rows] == ["2", "3", "5", "10", "20", "50"]
-    assert list(rows[0]) == ["replicates", "30 images", "120 images", "shown"]
+    assert list(rows[0]) == ["replicates", "30 images", "120 images", "shown with 30"]
     first = results.evaluation.plan[0]
     assert rows[0]["30 images"] == (
         f"±{100 * first.half_width:.1f} ({100 * first.half_width_low:.1f} to {100 * first.half_width_high:.1f})"
     )
-    assert rows[0]["shown"].startswith(f"{100 * first.shown:.1f} (")
+    assert rows[0]["shown with 30"].startswith(f"{100 * first.shown:.1f} (")
 
 
 def test_the_replicates_that_show_a_difference_are_told_with_a_range():
