@@ -120,7 +120,12 @@ def planned_half_widths(plan: list[PlannedInterval], scale: float) -> Chart:
         if planned.replicates > 2  # of which the interval is so wide that it hides the others
     ]
     order = list(dict.fromkeys(row["test images"] for row in rows))
-    color = alt.Color("test images:N", sort=order, scale=alt.Scale(range=SPLIT_COLORS), legend=alt.Legend(orient="top"))
+    color = alt.Color(
+        "test images:N",
+        sort=order,
+        scale=alt.Scale(range=SPLIT_COLORS),
+        legend=alt.Legend(orient="top", symbolOpacity=1),
+    )
     x = alt.X("replicates:Q", scale=alt.Scale(type="log"), axis=alt.Axis(values=[3, 5, 10, 20, 50, 100], format="d"))
     base = alt.Chart(pd.DataFrame(rows)).encode(
         x=x, color=color, tooltip=["replicates", "test images", *(alt.Tooltip(f"{n}:Q", format=".2f") for n in names)]
