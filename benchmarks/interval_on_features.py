@@ -83,7 +83,7 @@ SETTINGS = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=100, help="experiments for each row (default: 100)")
+    parser.add_argument("--trials", type=int, default=200, help="experiments for each row (default: 200)")
     parser.add_argument("--table", action="store_true", help="print what was measured as Markdown, and measure nothing")
     options = parser.parse_args()
     if options.table:
@@ -118,7 +118,7 @@ def find_population(image_size: int = 128) -> Population:
     clusters = KMeans(GROUPS, n_init=1, random_state=0).fit_predict(features)
     with_bias = np.concatenate([features, np.ones((len(features), 1))], axis=1)
     return Population(
-        torch.from_numpy(with_bias.astype(np.float32)), images.samples["label"].to_numpy(dtype=np.int64), clusters
+        torch.from_numpy(with_bias.astype(np.float32)), images.samples["label"].to_numpy(dtype=np.int64, copy=True), clusters
     )
 
 
