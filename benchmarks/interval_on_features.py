@@ -117,9 +117,8 @@ def find_population(image_size: int = 128) -> Population:
     features = PCA(COMPONENTS, whiten=True, random_state=0).fit_transform(torch.cat(captured).numpy()) / COMPONENTS**0.5
     clusters = KMeans(GROUPS, n_init=1, random_state=0).fit_predict(features)
     with_bias = np.concatenate([features, np.ones((len(features), 1))], axis=1)
-    return Population(
-        torch.from_numpy(with_bias.astype(np.float32)), images.samples["label"].to_numpy(dtype=np.int64, copy=True), clusters
-    )
+    labels = images.samples["label"].to_numpy(dtype=np.int64, copy=True)
+    return Population(torch.from_numpy(with_bias.astype(np.float32)), labels, clusters)
 
 
 def measured(population: Population, trials: int, setting: Setting) -> dict[str, object]:
