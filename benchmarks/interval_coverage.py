@@ -102,7 +102,7 @@ FOLDED = [
     *(Setting("folds", rounds * 5, images, folds=5) for images, rounds in product((50, 200, 756), (1, 2, 4))),
     *(
         Setting("folds", rounds * 5, 200, groups=groups, group_luck=0.5, folds=5)
-        for groups, rounds in product((10, 20, 40), (1, 2, 4))
+        for groups, rounds in product((20, 40), (1, 2, 4))
     ),
 ]
 HARD = [

@@ -138,7 +138,7 @@ CROSSED = [
 ]
 FOLDED = [
     Setting("", 20, 200, groups=20, group_luck=1.0, folds=5),
-    Setting("", 10, 200, groups=10, group_luck=1.0, folds=5),
+    Setting("", 10, 200, groups=20, group_luck=1.0, folds=5),
     Setting("", 10, 200, folds=5),
     Setting("", 5, 200, folds=5, effect=0.4),
     Setting("", 5, 756, folds=5, seed_luck=0.3),
