@@ -1,7 +1,7 @@
 """The arms side by side: each over its replicates, and the difference, paired by seed."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,23 @@ BySeed = Mapping[int, ScoredReplicate]
 
 def difference_sample(metric: Metric, replicates: BySeed, pool: Pool) -> Sample:
     """Return a metric's difference between the arms in every replicate, and what each image, or group, adds to it."""
+    return grouped(_on_all_images(metric, replicates, pool), pool.units)
+
+
+def gap_sample(train: BySeed, val: BySeed, pool: Pool) -> Sample:
+    """Return the difference of the overfitting gaps, training − validation accuracy, as `difference_sample` does."""
+    of_train, of_val = (_on_all_images("accuracy", replicates, Pool(pool.units)) for replicates in (train, val))
+    sample = replace(
+        of_train,
+        estimates=of_train.estimates - of_val.estimates,
+        influences=of_train.influences - of_val.influences,
+        scored=of_train.scored | of_val.scored,
+    )
+    return grouped(sample, pool.units)
+
+
+def _on_all_images(metric: Metric, replicates: BySeed, pool: Pool) -> Sample:
+    """Return a metric's difference in every replicate, and what each image adds, scored or not."""
     images = len(pool.units)
     estimates, influences = np.empty(len(replicates)), np.zeros((len(replicates), images))
     scored = np.zeros(influences.shape, dtype=bool)
@@ -74,31 +91,7 @@ def difference_sample(metric: Metric, replicates: BySeed, pool: Pool) -> Sample:
         estimates[place] = difference.mean()
         influences[place, of_seed.rows] = (difference - difference.mean()) / len(difference)
         scored[place, of_seed.rows] = True
-    return grouped(Sample(estimates, influences, scored, np.ones(images), pool.folds), pool.units)
-
-
-def gap_sample(train: BySeed, val: BySeed, pool: Pool) -> Sample:
-    """Return the difference of the overfitting gaps, training − validation accuracy, as `difference_sample` does."""
-    every_image = Pool(np.arange(len(pool.units)))
-    ungrouped = [_on_all_images("accuracy", replicates, every_image) for replicates in (train, val)]
-    of_train, of_val = ungrouped
-    sample = Sample(
-        of_train.estimates - of_val.estimates,
-        of_train.influences - of_val.influences,
-        of_train.scored | of_val.scored,
-        np.ones(len(pool.units)),
-    )
-    return grouped(sample, pool.units)
-
-
-def _on_all_images(metric: Metric, replicates: BySeed, pool: Pool) -> Sample:
-    """Return `difference_sample` with a column for every image, scored or not."""
-    sample = difference_sample(metric, replicates, pool)
-    met = np.unique(np.concatenate([of_seed.rows for of_seed in replicates.values()]))
-    influences = np.zeros((sample.replicates, len(pool.units)))
-    scored = np.zeros(influences.shape, dtype=bool)
-    influences[:, met], scored[:, met] = sample.influences, sample.scored
-    return Sample(sample.estimates, influences, scored, np.ones(len(pool.units)))
+    return Sample(estimates, influences, scored, np.ones(images), pool.folds)
 
 
 def paired_difference(baseline: Mapping[int, Metrics], differential: Mapping[int, Metrics]) -> dict[int, Metrics]:
@@ -157,7 +150,7 @@ def compare_training(training: Mapping[Arm, TrainingMetrics], in_eval_mode: Samp
     }
     difference = paired_difference(metrics["baseline"], metrics["differential"])
     gaps = np.array([of_seed["overfitting_gap"] for of_seed in difference.values()])
-    sample = Sample(gaps, in_eval_mode.influences, in_eval_mode.scored, in_eval_mode.sizes)
+    sample = replace(in_eval_mode, estimates=gaps)
     return {
         "difference": summarize_replicates(difference),
         "interval": {"overfitting_gap": paired_interval(sample).model_dump(exclude_none=True)},
