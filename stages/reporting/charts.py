@@ -81,13 +81,13 @@ def metric_differences(evaluation: Evaluation) -> Chart:
         ]
     order = sorted((str(row["metric"]) for row in rows), key=lambda name: not name.endswith("(verdict)"))
     y = alt.Y("metric:N", sort=order, title=None, axis=alt.Axis(labelLimit=260))
-    title = "← baseline better · difference in points or hundredths · differential better →"
+    title = ["← baseline better · differential better →", "difference, in points or hundredths"]
     x = alt.X("estimate:Q", title=title, scale=alt.Scale(zero=True))
     tooltip = ["metric", *(alt.Tooltip(f"{name}:Q", format="+.2f") for name in ("estimate", "low", "high"))]
     zero = alt.Chart(pd.DataFrame({"estimate": [0]})).mark_rule(color="#808080", strokeDash=[4, 4]).encode(x=x)
     points = (
         alt.Chart(pd.DataFrame(dots))
-        .mark_point(size=18, opacity=0.5, color="#0072B2")
+        .mark_point(size=18, opacity=0.8, color="#0072B2")
         .encode(x=x, y=y, tooltip=["metric", "seed", alt.Tooltip("estimate:Q", format="+.2f")])
     )
     table = pd.DataFrame(rows)
