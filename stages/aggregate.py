@@ -1,7 +1,7 @@
 """Metrics over replicates: their mean, how far apart they are, and each."""
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Metrics = dict[str, float]
@@ -19,3 +19,8 @@ def summarize_replicates(by_seed: Mapping[int, Metrics]) -> dict[str, Any]:
         "std": {name: statistics.stdev(values[name]) if len(by_seed) > 1 else None for name in names},
         "seeds": {str(seed): dict(metrics) for seed, metrics in by_seed.items()},
     }
+
+
+def mean_of(metrics: Sequence[Metrics]) -> Metrics:
+    """Return the mean of each metric."""
+    return {name: statistics.fmean(each[name] for each in metrics) for name in metrics[0]}

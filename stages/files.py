@@ -89,8 +89,12 @@ def write_csv(path: Path, table: "pd.DataFrame", number: str | None = None) -> N
     write_text(path, rounded.to_csv(index=False, lineterminator="\n", float_format=number))
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, command: str = "dvc repro") -> dict[str, Any]:
     """Read what another stage wrote.
+
+    Args:
+        path: of the file.
+        command: that makes it.
 
     Raises:
         UserError: the file is missing or is not JSON.
@@ -98,11 +102,11 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path} is missing: run `dvc repro`, which makes it") from None
+        raise UserError(f"{path} is missing: run `{command}`, which makes it") from None
     except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}): run `dvc repro`, which makes it anew") from None
+        raise UserError(f"{path} is not JSON ({error}): run `{command}`, which makes it anew") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds no JSON object: run `dvc repro`, which makes it anew")
+        raise UserError(f"{path} holds no JSON object: run `{command}`, which makes it anew")
     return content
 
 
@@ -143,4 +147,15 @@ def _rounded(value: Any) -> Any:
         return {key: _rounded(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_rounded(entry) for entry in value]
+    return value
+
+
+def significant(value: Any) -> Any:
+    """Return a JSON value with all its floats at `DIGITS` significant digits, for what may be very small."""
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, Mapping):
+        return {key: significant(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [significant(entry) for entry in value]
     return value

@@ -348,33 +348,38 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 def read_prepare_metrics() -> PrepareMetrics:
     """Read metrics/prepare.json."""
-    return _read(METRICS / "prepare.json", PrepareMetrics)
+    return read_record(METRICS / "prepare.json", PrepareMetrics)
 
 
 def read_split_metrics() -> SplitMetrics:
     """Read metrics/splits.json."""
-    return _read(METRICS / "splits.json", SplitMetrics)
+    return read_record(METRICS / "splits.json", SplitMetrics)
 
 
 def read_training_metrics() -> dict[Arm, TrainingMetrics]:
     """Read metrics/ARM.json of both arms."""
-    return {arm: _read(METRICS / f"{arm}.json", TrainingMetrics) for arm in ARMS}
+    return {arm: read_record(METRICS / f"{arm}.json", TrainingMetrics) for arm in ARMS}
 
 
 def read_evaluation() -> Evaluation:
     """Read metrics/evaluation.json."""
-    return _read(METRICS / "evaluation.json", Evaluation)
+    return read_record(METRICS / "evaluation.json", Evaluation)
 
 
-def _read(path: Path, schema: type[AnyRecord]) -> AnyRecord:
+def read_record(path: Path, schema: type[AnyRecord], command: str = "dvc repro") -> AnyRecord:
     """Read one file.
+
+    Args:
+        path: of the file.
+        schema: of its content.
+        command: that makes it.
 
     Raises:
         UserError: it is missing, is not JSON, or is not what the stage that makes it writes.
     """
     try:
-        return schema.model_validate(read_json(path))
+        return schema.model_validate(read_json(path, command))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path}: {place}: {first['msg']}: run `dvc repro`, which makes it anew") from None
+        raise UserError(f"{path}: {place}: {first['msg']}: run `{command}`, which makes it anew") from None

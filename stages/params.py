@@ -289,6 +289,83 @@ class Evidence(Section):
     looks: Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1), AfterValidator(_ascending_looks)] | None
 
 
+class SearchRange(Section):
+    """Where a parameter of the search is drawn from. Two whole numbers give whole numbers.
+
+    Attributes:
+        low: end of the range.
+        high: end of the range.
+        log: whether every factor is as likely as another, or every step.
+        times: another parameter of the space, which the draw is multiplied by.
+    """
+
+    low: Annotated[int | float, Field(ge=0, allow_inf_nan=False)]
+    high: Annotated[int | float, Field(gt=0, allow_inf_nan=False)]
+    log: bool = True
+    times: str | None = None
+
+    @model_validator(mode="after")
+    def _there_is_something_between(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low should be below high, is {self.low:g} and {self.high:g}")
+        if self.log and not self.low:
+            raise ValueError("low should be above 0 where log is true")
+        return self
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether whole numbers are drawn."""
+        return isinstance(self.low, int) and isinstance(self.high, int) and self.times is None
+
+
+Overrides = dict[str, dict[str, Any]]  # section -> key -> value
+SearchSpace = dict[str, dict[str, SearchRange]]  # likewise
+
+
+class Study(Section):
+    """One search: what it changes in params.yaml, and what it draws, both section by section."""
+
+    set: Overrides = {}
+    space: SearchSpace
+
+
+class TrialPruning(Section):
+    """When a trial is given up: a validation loss above so many times that of guessing, from an epoch's end on."""
+
+    after_epoch: Annotated[int, Field(ge=1)]
+    loss_above: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+SearchArm = Literal["baseline", "differential", "layer_decay"]
+Sampler = Literal["random", "qmc", "gp"]
+Objective = Literal["val_loss", "val_accuracy"]
+StudyName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+
+
+class Search(Section):
+    """How both arms are tuned alike."""
+
+    trials: Annotated[int, Field(ge=2, le=10_000)]
+    repeats: Annotated[int, Field(ge=1)]
+    replicates: Annotated[int, Field(ge=1, le=100)]
+    epochs: Annotated[int, Field(ge=1)] | None
+    objective: Objective
+    sampler: Sampler
+    pruning: TrialPruning | None
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    storage: Annotated[str, Field(min_length=1)]
+    studies: Annotated[dict[StudyName, Study], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _repeats_are_equally_long(self) -> Self:
+        if self.trials % self.repeats or self.trials == self.repeats:
+            raise ValueError(
+                f"{self.trials} trials are no {self.repeats} searches of two trials or more, all equally long; let "
+                f"trials be a multiple of repeats"
+            )
+        return self
+
+
 class Review(Section):
     """What a reviewer compares."""
 
@@ -309,6 +386,7 @@ class Params(Section):
     evidence: Evidence
     goal: Goal
     review: Review
+    search: Search
 
     @model_validator(mode="after")
     def _warmup_is_shorter_than_training(self) -> Self:

@@ -1,42 +1,51 @@
 """Say who trains, validates and tests on what, before anything is trained: one table for all replicates of both arms.
 
 Writes data/splits.csv (a row for each image: its part, and its split in each replicate), metrics/splits.json (how many
-images that makes) and metrics/class_balance.csv (of each class in each split).
+images that makes) and metrics/class_balance.csv (of each class in each split). With --search it draws those of the
+trials of the search instead, without test images, into data/search_splits.csv and metrics/search/splits.json.
 """
 
 import argparse
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from stages.data.splits import Splits, class_balance, few_samples, split_replicates, splits_too_small
-from stages.data.store import Prepared, open_prepared, write_splits
+from stages.data.splits import UNUSED, Splits, class_balance, few_samples, split_replicates, splits_too_small
+from stages.data.store import SEARCH_SPLITS_FILE, Prepared, open_prepared, write_splits
 from stages.errors import UserError, run_cli
 from stages.files import METRICS, write_csv, write_json
-from stages.params import SPLITS, Data, load_params
+from stages.params import SPLITS, Data, Split, load_params
+from stages.tuning.space import search_data, search_seeds
 
 
 def main() -> None:
     """Draw the splits of all replicates."""
     parser = argparse.ArgumentParser(prog="python -m stages.split", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--search", action="store_true", help="draw the splits of the search's trials instead")
     parser.add_argument("--dry-run", action="store_true", help="say what it would draw, and write nothing")
     parser.add_argument("--json", action="store_true", help="with --dry-run: print one JSON object instead")
     options = parser.parse_args()
     if options.json and not options.dry_run:
         parser.error("--json goes with --dry-run")
     params, prepared = load_params(), open_prepared()
+    data = search_data(params.data) if options.search else params.data
+    seeds = search_seeds(params) if options.search else params.train.seeds
 
-    parts, splits = split_replicates(prepared.samples, params.data, params.train.seeds)
-    balances = {seed: class_balance(prepared.samples, splits[seed], prepared.classes) for seed in params.train.seeds}
-    check_balances(balances)
-    counts = summarize(prepared, parts, splits, params.data)
-    first = balances[params.train.seeds[0]]
+    parts, splits = split_replicates(prepared.samples, data, seeds)
+    balances = {seed: class_balance(prepared.samples, splits[seed], prepared.classes) for seed in seeds}
+    check_balances(balances, ("train", "val") if options.search else SPLITS)
+    counts = summarize(prepared, parts, splits, data)
+    first = balances[seeds[0]]
     if options.json:
         print(json.dumps(counts))
         return
-    if not options.dry_run:
+    if options.search and not options.dry_run:
+        write_splits(prepared.samples, parts, splits.where(splits != "test", UNUSED), SEARCH_SPLITS_FILE)
+        write_json(METRICS / "search" / "splits.json", counts)
+    elif not options.dry_run:
         write_splits(prepared.samples, parts, splits)
         write_json(METRICS / "splits.json", counts)
         write_csv(METRICS / "class_balance.csv", first)
@@ -45,14 +54,18 @@ def main() -> None:
         print(line)
 
 
-def check_balances(balances: dict[int, pd.DataFrame]) -> None:
+def check_balances(balances: dict[int, pd.DataFrame], needed: Sequence[Split] = SPLITS) -> None:
     """Check the splits of every replicate.
+
+    Args:
+        balances: seed -> images of each class in each split.
+        needed: the splits that are read.
 
     Raises:
         UserError: a class is missing from one, or validation is too small.
     """
     for seed, balance in balances.items():
-        if problems := splits_too_small(balance):
+        if problems := splits_too_small(balance[balance["split"].isin(needed)]):
             raise UserError("\n       ".join(f"{problem} (replicate with seed {seed})" for problem in problems))
 
 

@@ -12,36 +12,31 @@ import argparse
 import math
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from stages.aggregate import summarize_replicates
-from stages.data.batches import batch_sizes
-from stages.data.store import Prepared, open_prepared, open_splits, replicate_checksums, verified_checksums
+from stages.data.store import Prepared
 from stages.errors import UserError, run_cli
 from stages.files import METRICS, atomic_directory, scratch_directory, write_csv, write_json
-from stages.hashing import hash_tensors
 from stages.models.checkpoint import CHECKPOINTS, checkpoint_name
-from stages.models.compute import Compute, set_up_compute, worker_limit
-from stages.models.network import Network, build_network, check_image_size
-from stages.models.predictions import predictions_path
-from stages.params import ARMS, Arm, LearningRates, Params, load_params
+from stages.models.compute import worker_limit
+from stages.params import ARMS, Arm, LearningRates, load_params
 from stages.progress import write_line
-from stages.rates.policies import Plan, describe, final_learning_rates, key_of_rate, plan_rates
+from stages.rates.policies import Plan, describe, final_learning_rates, key_of_rate
 from stages.rates.schedules import lr_multipliers, rate_curves
 from stages.signals import Signals
 from stages.training.divergence import Divergence
-from stages.training.fingerprint import code_digests, fingerprint
-from stages.training.memory import estimate_memory
+from stages.training.experiment import Experiment, open_experiment
+from stages.training.fingerprint import code_digests
+from stages.training.finished import kept_replicates, trained_replicates
 from stages.training.replicate import ReplicateJob
-from stages.training.replicate_progress import ReplicateBars
-from stages.training.replicate_store import STORE, ReplicateStore
-from stages.training.resume import ResumeState, clear_resume_states, resume_path
+from stages.training.replicate_store import ReplicateStore
+from stages.training.resume import ResumeState, clear_resume_states
 from stages.training.trainer import ReplicateResult
-from stages.training.workers import SharedRows, count_workers, train_replicates, workers_message
 
 
 def main() -> None:
@@ -53,70 +48,7 @@ def main() -> None:
     code_digests()  # of the code as it was imported, before anything that takes time
     params, signals = load_params(), Signals()
     with signals.handled():
-        train(arm, open_experiment(params), signals)
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """What the replicates of both arms share.
-
-    Attributes:
-        params: of the experiment.
-        prepared: the images.
-        splits: a row for each image, a column for each seed.
-        checksums: of the prepared data.
-        network: with first weights; of another seed only the head differs, or without pretrained weights all of them.
-        weights: digest of those.
-        compute: device and precision.
-    """
-
-    params: Params
-    prepared: Prepared
-    splits: pd.DataFrame
-    checksums: dict[str, str]
-    network: Network
-    weights: str
-    compute: Compute
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps of one epoch of the first replicate; with groups, others may have a few more or less."""
-        images = int((self.splits.iloc[:, 0] == "train").sum())
-        return len(batch_sizes(images, self.params.train.batch_size))
-
-    def plan(self, arm: Arm) -> Plan:
-        """Return an arm's rates, layer group by layer group."""
-        return plan_rates(arm, self.params.lr, list(self.network.groups), self.params.train.epochs)
-
-    def jobs(self, arm: Arm, folder: Path) -> list[ReplicateJob]:
-        """Return the replicates of an arm, whose checkpoints go into a folder."""
-        plan = self.plan(arm)
-        return [self._job(arm, plan, seed, folder) for seed in self.params.train.seeds]
-
-    def _job(self, arm: Arm, plan: Plan, seed: int, folder: Path) -> ReplicateJob:
-        checksums = replicate_checksums(self.checksums, self.splits[seed])
-        digest = fingerprint(self.params, plan, seed, self.weights, checksums, self.compute)
-        return ReplicateJob(
-            f"{arm}, seed {seed}",
-            digest,
-            seed,
-            plan,
-            self.params,
-            checksums,
-            state=resume_path(f"{arm}-seed-{seed}", digest),
-            checkpoint=folder / checkpoint_name(seed),
-        )
-
-
-def open_experiment(params: Params) -> Experiment:
-    """Open the prepared images, and build the network that they are to train."""
-    compute = set_up_compute(params.train)
-    checksums = verified_checksums()
-    prepared = open_prepared()
-    network = build_network(params.model, len(prepared.classes), seed=0)
-    check_image_size(network, params.model, prepared.image_size, prepared.channels)
-    splits = open_splits(prepared, params.train.seeds)
-    return Experiment(params, prepared, splits, checksums, network, hash_tensors(network.module.state_dict()), compute)
+        train(arm, open_experiment(params, params.train.seeds), signals)
 
 
 def train(arm: Arm, experiment: Experiment, signals: Signals) -> None:
@@ -143,10 +75,10 @@ def train_arm(arm: Arm, experiment: Experiment, folder: Path, signals: Signals) 
     Raises:
         UserError: one diverged, and params.yaml says to stop.
     """
-    params, jobs = experiment.params, experiment.jobs(arm, folder)
+    params, jobs = experiment.params, arm_jobs(arm, experiment, folder)
     store = ReplicateStore(params.replicate_store.max_gib)
     results: dict[int, ReplicateResult] = {}
-    with closing(finished_replicates(arm, jobs, experiment, store, folder, signals)) as finished:
+    with closing(finished_replicates(arm, jobs, experiment, store, signals)) as finished:
         for job, result in finished:
             if result.diverged:
                 message = f"{job.label}: {divergence_message(arm, params.lr, job.plan, result.diverged)}"
@@ -164,36 +96,28 @@ def train_arm(arm: Arm, experiment: Experiment, folder: Path, signals: Signals) 
 
 
 def finished_replicates(
-    arm: Arm, jobs: list[ReplicateJob], experiment: Experiment, store: ReplicateStore, folder: Path, signals: Signals
+    arm: Arm, jobs: list[ReplicateJob], experiment: Experiment, store: ReplicateStore, signals: Signals
 ) -> Generator[tuple[ReplicateJob, ReplicateResult]]:
     """Yield the replicates that are kept, and then the others as they are trained, which are kept from then on."""
-    left = []
-    for job in jobs:
-        result = store.get(job.fingerprint, into=folder)
-        if result:
-            write_line(f"{job.label}: is in {STORE}/ from before")
-            yield job, result
-        else:
-            left.append(job)
-    if not left:
-        return
+    kept = set()
+    for job, result in kept_replicates(jobs, store):
+        kept.add(job.fingerprint)
+        yield job, result
+    left = [job for job in jobs if job.fingerprint not in kept]
+    if left:
+        with scratch_directory(CHECKPOINTS / other_than(arm)) as scratch:
+            ahead = replicates_ahead(other_than(arm), jobs, experiment, store, scratch)
+            with closing(trained_replicates(arm, left, ahead, experiment, store, signals)) as trained:
+                yield from trained
 
-    params, prepared = experiment.params, experiment.prepared
-    memory = estimate_memory(experiment.network, params, prepared.images, experiment.compute)
-    with scratch_directory(CHECKPOINTS / other_than(arm)) as scratch:
-        ahead = replicates_ahead(other_than(arm), jobs, experiment, store, scratch)
-        workers = count_workers(params.train, len(left) + len(ahead), memory, experiment.compute.device)
-        write_line(f"{arm}: {len(left)} to train, by {workers_message(workers, params.train.threads, memory)}")
-        shared = SharedRows(len(left) + len(ahead))
-        labels = [job.label for job in (*left, *ahead)]
-        bars = ReplicateBars(labels, len(left), params.train.epochs, experiment.steps_per_epoch, shared.rows, workers)
-        training = train_replicates([*left, *ahead], len(left), workers, signals, shared, bars.show)
-        with closing(bars), closing(training):
-            for job, result in training:
-                files = [] if result.diverged else [job.checkpoint, predictions_path(job.checkpoint)]
-                store.put(job.fingerprint, job.label, result, files)
-                if job in left:
-                    yield job, result
+
+def arm_jobs(arm: Arm, experiment: Experiment, folder: Path) -> list[ReplicateJob]:
+    """Return the replicates of an arm, whose checkpoints go into a folder."""
+    plan = experiment.plan(arm)
+    return [
+        experiment.job(f"{arm}, seed {seed}", plan, seed, folder / checkpoint_name(seed), state=arm)
+        for seed in experiment.params.train.seeds
+    ]
 
 
 def other_than(arm: Arm) -> Arm:
@@ -212,7 +136,7 @@ def replicates_ahead(
     if worker_limit(experiment.params.train) == 1:
         return []
     try:
-        theirs = experiment.jobs(arm, folder)
+        theirs = arm_jobs(arm, experiment, folder)
     except UserError:  # which its own stage tells
         return []
     known = {job.fingerprint for job in jobs}

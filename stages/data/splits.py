@@ -86,7 +86,7 @@ def _development(usable: pd.DataFrame, data: Data) -> "pd.Series[bool]":
 
 def _fractions(data: Data, given: set[str]) -> dict[str, float]:
     """Return the fractions of the splits that are to be cut; where the source gives others, they add up to 1."""
-    to_cut = [split for split in SPLITS if split == "train" or split not in given]
+    to_cut = [split for split in SPLITS if split == "train" or (split not in given and getattr(data.split, split))]
     fractions: dict[str, float] = {split: getattr(data.split, split) for split in to_cut}
     if data.folds:
         fractions["test"] = 1 / data.folds

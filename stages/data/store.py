@@ -20,6 +20,8 @@ PREPARED = Path("data/prepared")
 IMAGES, SAMPLES, CHECKSUMS = "images.npy", "samples.csv", "checksums.json"
 COLUMNS = ["image", "label", "class", "stratum", "group", "unit", "near_duplicates", "split", "usable"]
 SPLITS_FILE = Path("data/splits.csv")  # what `split` leaves: a row for each sample, a column for each replicate
+SEARCH_SPLITS_FILE = Path("data/search_splits.csv")  # the same for the trials of the search
+MADE_BY = {SPLITS_FILE: "dvc repro split", SEARCH_SPLITS_FILE: "dvc repro search/dvc.yaml:split"}
 
 
 @dataclass(frozen=True)
@@ -157,10 +159,12 @@ def open_prepared(folder: Path = PREPARED) -> Prepared:
     return Prepared(images, samples)
 
 
-def write_splits(samples: pd.DataFrame, parts: "pd.Series[str]", splits: pd.DataFrame) -> None:
+def write_splits(
+    samples: pd.DataFrame, parts: "pd.Series[str]", splits: pd.DataFrame, path: Path = SPLITS_FILE
+) -> None:
     """Write who trains, validates and tests on what: a row for each sample, a column for each replicate."""
     named = splits.rename(columns=split_column)
-    write_csv(SPLITS_FILE, pd.concat([samples["image"], parts.rename("part"), named], axis=1))
+    write_csv(path, pd.concat([samples["image"], parts.rename("part"), named], axis=1))
 
 
 def split_column(seed: object) -> str:
@@ -168,19 +172,19 @@ def split_column(seed: object) -> str:
     return f"seed-{seed}"
 
 
-def open_splits(prepared: Prepared, seeds: Sequence[int]) -> pd.DataFrame:
+def open_splits(prepared: Prepared, seeds: Sequence[int], path: Path = SPLITS_FILE) -> pd.DataFrame:
     """Open what `split` wrote: a row for each sample, a column for each seed.
 
     Raises:
         UserError: it is missing, damaged, or of other images or seeds.
     """
     try:
-        table = pd.read_csv(SPLITS_FILE, keep_default_na=False, dtype=str)
+        table = pd.read_csv(path, keep_default_na=False, dtype=str)
     except FileNotFoundError:
-        raise UserError(f"{SPLITS_FILE} is missing: run `dvc repro split`, which makes it") from None
+        raise UserError(f"{path} is missing: run `{MADE_BY[path]}`, which makes it") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{SPLITS_FILE} is damaged ({error}): run `dvc repro --force split`") from None
+        raise UserError(f"{path} is damaged ({error}): remove it and run `{MADE_BY[path]}`") from None
     columns = [split_column(seed) for seed in seeds]
     if list(table.get("image", [])) != list(prepared.samples["image"]) or not {*columns, "part"} <= set(table):
-        raise UserError(f"{SPLITS_FILE} is of other images or seeds: run `dvc repro split`, which makes it")
+        raise UserError(f"{path} is of other images or seeds: run `{MADE_BY[path]}`, which makes it")
     return table[columns].set_axis(pd.Index(seeds), axis=1)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from stages.data.batches import open_samples
-from stages.data.store import Prepared, open_prepared, open_splits
+from stages.data.store import SPLITS_FILE, Prepared, open_prepared, open_splits
 from stages.models.checkpoint import Description, save_checkpoint
 from stages.models.compute import report_out_of_memory, set_up_compute
 from stages.models.network import Network, build_network
@@ -17,7 +17,7 @@ from stages.rates.schedules import lr_multipliers
 from stages.signals import Signals
 from stages.training.replicate_progress import ReplicateProgress
 from stages.training.resume import ResumeState
-from stages.training.trainer import ReplicateResult, Trainer, count_steps
+from stages.training.trainer import Pruning, ReplicateResult, Trainer, count_steps
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,9 @@ class ReplicateJob:
         params: of the experiment.
         checksums: of the prepared data and of the replicate's splits.
         state: where the state is saved until the arm is finished.
-        checkpoint: where to write the network, with its logits beside it.
+        checkpoint: where to write the network, with its logits beside it; None where nobody will ask for them.
+        splits: the table that has the replicate's column.
+        pruning: when to give up; None never does.
     """
 
     label: str
@@ -42,7 +44,9 @@ class ReplicateJob:
     params: Params
     checksums: dict[str, str]
     state: Path
-    checkpoint: Path
+    checkpoint: Path | None
+    splits: Path = SPLITS_FILE
+    pruning: Pruning | None = None
 
 
 def train_replicate(job: ReplicateJob, progress: ReplicateProgress, signals: Signals) -> ReplicateResult:
@@ -51,7 +55,7 @@ def train_replicate(job: ReplicateJob, progress: ReplicateProgress, signals: Sig
     with report_out_of_memory(params.train):
         compute = set_up_compute(params.train)
         images = open_prepared()
-        prepared = images.of_replicate(open_splits(images, [job.seed])[job.seed])
+        prepared = images.of_replicate(open_splits(images, [job.seed], job.splits)[job.seed])
         if compute.device.type == "cuda":
             torch.cuda.empty_cache()  # of the replicate before, whose images count as taken until then
         samples = open_samples(prepared, ("train", "val"), compute.device)
@@ -68,9 +72,10 @@ def train_replicate(job: ReplicateJob, progress: ReplicateProgress, signals: Sig
             ResumeState(job.state, params.resume.save_every_minutes),
             signals,
             progress,
+            job.pruning,
         )
         result = trainer.fit()
-        if not result.diverged:
+        if job.checkpoint and not result.diverged:
             save_checkpoint(job.checkpoint, network, describe_network(network, params.model, prepared))
             save_predictions(job.checkpoint, trainer.predictions(), job.checksums)
     progress.end()

@@ -69,9 +69,10 @@ class ReplicateStore:
             fingerprint: of what decides it.
             label: what it was trained as.
             result: what it came to.
-            files: its checkpoint and its logits, whose names are kept; none where it diverged.
+            files: its checkpoint and its logits, whose names are kept; none where it diverged or nobody will ask for
+                them. Where it is kept without, they are added.
         """
-        if not self._max_size or fingerprint in self:
+        if not self._max_size or (fingerprint in self and (not files or self._has_files(fingerprint))):
             return
         record = {
             "fingerprint": fingerprint,
@@ -90,8 +91,10 @@ class ReplicateStore:
             write_line(f"warning: {label} is not kept for later, {self._path}: {error.strerror}")
         self._evict()
 
-    def get(self, fingerprint: str, into: Path) -> ReplicateResult | None:
+    def get(self, fingerprint: str, into: Path | None) -> ReplicateResult | None:
         """Copy the files of a replicate into a folder, and return what it came to; None where it is not kept.
+
+        Without a folder, one does that is kept without files.
 
         One that is damaged is removed with a warning.
         """
@@ -108,12 +111,17 @@ class ReplicateStore:
             _remove(folder)
             write_line(f"warning: {folder} was damaged and is removed; the replicate is trained again")
             return None
-        for name, content in contents.items():
+        if into and not contents and not record["diverged"]:
+            return None
+        for name, content in contents.items() if into else ():
             write_bytes(into / name, content)
         with contextlib.suppress(OSError):  # it may be another's, or be gone by now
             os.utime(folder / RECORD)
         epochs = [Epoch(EpochMetrics(**epoch["train"]), EpochMetrics(**epoch["val"])) for epoch in record["epochs"]]
         return ReplicateResult(epochs, Divergence(**record["diverged"]) if record["diverged"] else None)
+
+    def _has_files(self, fingerprint: str) -> bool:
+        return any(file.name != RECORD for file in (self._path / fingerprint).iterdir())
 
     def kept(self) -> list[KeptReplicate]:
         """Return all replicates, the least recently used first."""

@@ -38,6 +38,19 @@ class ReplicateResult:
     diverged: Divergence | None = None
 
 
+@dataclass(frozen=True)
+class Pruning:
+    """When a training is given up. It depends on nothing but the training itself, so order and time change nothing.
+
+    Attributes:
+        after: the first epoch after which it may be.
+        val_loss_above: what its validation loss must then exceed.
+    """
+
+    after: int
+    val_loss_above: float
+
+
 def count_steps(train: Train, samples: Samples) -> int:
     """Return the optimizer steps of one epoch."""
     return len(batch_sizes(len(samples), train.batch_size))
@@ -58,6 +71,7 @@ class Trainer:
         resume_state: saves the state on the disk, or nowhere.
         signals: wait until a step is whole.
         progress: what people see.
+        pruning: when to give up; None never does.
     """
 
     network: Network
@@ -70,6 +84,7 @@ class Trainer:
     resume_state: ResumeState = field(default_factory=ResumeState)
     signals: Signals = field(default_factory=Signals)
     progress: ReplicateProgress = field(default_factory=ReplicateProgress)
+    pruning: Pruning | None = None
 
     def __post_init__(self) -> None:
         """Begin, or load what an earlier run has saved."""
@@ -119,7 +134,7 @@ class Trainer:
             Interrupted: a signal has arrived; the state is on the disk.
         """
         state, epochs = self.state, self.params.train.epochs
-        is_over = state.epoch > epochs or state.diverged is not None
+        is_over = state.epoch > epochs or state.diverged is not None or self._is_pruned
         done = len(state.epochs) * self.steps_per_epoch + state.running.steps
         self.progress.begin(len(self.lr_multipliers) if is_over else done)
         try:
@@ -166,8 +181,18 @@ class Trainer:
             self.val_logits = val_logits if classifier is self.network else None
             with self.signals.deferred():
                 state.end_epoch(val)
+            if self._is_pruned:
+                break
             if state.epoch <= train.epochs and self.resume_state.should_save_after_epoch:
                 self._save()
+
+    @property
+    def _is_pruned(self) -> bool:
+        """Whether the validation loss says to give up."""
+        if self.pruning is None:
+            return False
+        late = self.state.epochs[self.pruning.after - 1 :]
+        return any(epoch.val.loss > self.pruning.val_loss_above for epoch in late)
 
     def predictions(self) -> dict[str, Tensor]:
         """Return the trained network's logits (samples, classes) of every split that it was given.

@@ -1,0 +1,174 @@
+"""Tune both arms alike: draw equally many trials for each from the same prior, and train every one of them.
+
+Writes metrics/search/STUDY/trials.csv, a row for each trial with the rates that it drew and what it came to on its
+validation images. They are images of the search's own, with seeds of its own; no test image is opened.
+
+A search that is interrupted goes on when it is started again. `--trials 8` trains the first eight of each arm, tells
+what they say, and writes no file: the trials are kept, and count when the whole search is run.
+"""
+
+import argparse
+import math
+from collections.abc import Mapping
+from contextlib import closing
+
+from stages.aggregate import mean_of
+from stages.data.store import SEARCH_SPLITS_FILE
+from stages.errors import UserError, run_cli
+from stages.files import write_csv
+from stages.params import Params, load_params, params_error
+from stages.progress import write_line
+from stages.search_files import path_of
+from stages.signals import Signals
+from stages.training.experiment import Experiment, open_experiment
+from stages.training.fingerprint import code_digests
+from stages.training.finished import is_pruned, kept_replicates, trained_replicates
+from stages.training.replicate import ReplicateJob
+from stages.training.replicate_store import ReplicateStore
+from stages.training.resume import clear_resume_states
+from stages.training.trainer import Pruning, ReplicateResult
+from stages.tuning.draws import Scores, run_draws
+from stages.tuning.records import TrialLog, TrialResult, trials_table
+from stages.tuning.space import (
+    ARM_SPACES,
+    Draw,
+    search_arms,
+    search_seeds,
+    space_problems,
+    study_params,
+    with_values,
+)
+
+Finished = dict[str, ReplicateResult]  # fingerprint -> what the replicate came to
+
+
+def main() -> None:
+    """Run the trials of one study."""
+    parser = argparse.ArgumentParser(prog="python -m stages.search", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("study", help="one of search.studies in params.yaml, such as sgd")
+    parser.add_argument("--trials", type=int, help="train the first so many of each arm, and write no file")
+    options = parser.parse_args()
+    code_digests()  # of the code as it was imported, before anything that takes time
+    params, signals = load_params(), Signals()
+    if problems := space_problems(params):
+        raise params_error(problems)
+    trials = options.trials or params.search.trials
+    if not 2 <= trials <= params.search.trials:
+        raise UserError(f"--trials: should be between 2 and search.trials, which is {params.search.trials}")
+    base = study_params(params, options.study)
+    experiment = open_experiment(base, search_seeds(params), SEARCH_SPLITS_FILE)
+    with signals.handled():
+        results = run_search(options.study, trials, experiment, signals)
+    if trials == params.search.trials:
+        write_csv(path_of(options.study, "trials.csv"), trials_table(results), number="%.6g")
+    clear_resume_states(state_name(options.study))
+
+
+def run_search(name: str, trials: int, experiment: Experiment, signals: Signals) -> list[TrialResult]:
+    """Train the first trials of every arm of a study, or what an interrupted run has left of them."""
+    params = experiment.params
+    study, search = params.search.studies[name], params.search
+    log = TrialLog(search.storage, name, search_arms(study), search.objective)
+    store = ReplicateStore(params.replicate_store.max_gib)
+    every: list[TrialResult] = []
+
+    def run(draws: list[Draw]) -> Scores:
+        in_turn = sorted(draws, key=lambda draw: draw.number)  # so that both arms have equally many, whenever it ends
+        jobs = {draw.label: trial_jobs(draw, name, experiment) for draw in in_turn}
+        found: dict[str, TrialResult] = {}
+        finished: Finished = {}
+
+        def take(draw: Draw) -> None:
+            of_draw = jobs[draw.label]
+            prints = [job.fingerprint for job in of_draw]
+            known = log.known(draw, prints)
+            if known is None and all(digest in finished for digest in prints):
+                known = trial_result(draw, of_draw, finished)
+                log.add(known, prints, study)
+            if known and draw.label not in found:
+                found[draw.label] = known
+                write_line(describe(known))
+
+        for draw in in_turn:
+            take(draw)
+        missing = [job for draw in in_turn if draw.label not in found for job in jobs[draw.label]]
+        finished.update({job.fingerprint: result for job, result in kept_replicates(missing, store)})
+        for draw in in_turn:
+            take(draw)
+        if left := [job for job in missing if job.fingerprint not in finished]:
+            draw_of = {job.fingerprint: draw for draw in in_turn for job in jobs[draw.label]}
+            with closing(trained_replicates(f"search {name}", left, [], experiment, store, signals)) as trained:
+                for job, result in trained:
+                    finished[job.fingerprint] = result
+                    take(draw_of[job.fingerprint])
+        every.extend(found.values())
+        return {(draw.arm, draw.number): score(found[draw.label], params) for draw in draws}
+
+    run_draws(params, study, search_arms(study), trials, run)
+    return every
+
+
+def state_name(study: str) -> str:
+    """Return what the names of the states of a study's trials begin with."""
+    return f"search-{study}"
+
+
+def trial_jobs(draw: Draw, study: str, experiment: Experiment) -> list[ReplicateJob]:
+    """Return the replicates of a trial, whose networks nobody will ask for."""
+    params = with_values(experiment.params, draw.arm, draw.values)
+    plan = experiment.plan(ARM_SPACES[draw.arm].trains_as, params)
+    pruning, guessing = params.search.pruning, math.log(len(experiment.prepared.classes))
+    return [
+        experiment.job(
+            draw.label,
+            plan,
+            seed,
+            None,
+            state=state_name(study),
+            params=params,
+            pruning=Pruning(pruning.after_epoch, pruning.loss_above * guessing) if pruning else None,
+        )
+        for seed in draw.seeds
+    ]
+
+
+def trial_result(draw: Draw, jobs: list[ReplicateJob], finished: Mapping[str, ReplicateResult]) -> TrialResult:
+    """Return what a trial came to from what its replicates did."""
+    results = [finished[job.fingerprint] for job in jobs]
+    if any(result.diverged for result in results):
+        return TrialResult(draw, "diverged", {})
+    if any(is_pruned(job, result) for job, result in zip(jobs, results, strict=True)):
+        return TrialResult(draw, "pruned", {})
+    return TrialResult(draw, "finished", mean_of([trial_metrics(result) for result in results]))
+
+
+def trial_metrics(result: ReplicateResult) -> dict[str, float]:
+    """Return the metrics of a replicate's last epoch."""
+    last = result.epochs[-1]
+    return {
+        "val_loss": last.val.loss,
+        "val_accuracy": last.val.accuracy,
+        "train_loss": last.train.loss,
+        "train_accuracy": last.train.accuracy,
+        "overfitting_gap": last.train.accuracy - last.val.accuracy,
+    }
+
+
+def score(result: TrialResult, params: Params) -> float:
+    """Return what a sampler minimizes; a trial without metrics has the worst."""
+    sign = 1 if params.search.objective == "val_loss" else -1
+    return sign * result.metrics[params.search.objective] if result.metrics else math.inf
+
+
+def describe(result: TrialResult) -> str:
+    """Return what a trial tried and came to, for people."""
+    values = ", ".join(f"{name} {value:g}" for name, value in result.draw.values.items())
+    if result.state != "finished":
+        return f"{result.draw.label}: {values}: {result.state}"
+    accuracy, loss = result.metrics["val_accuracy"], result.metrics["val_loss"]
+    return f"{result.draw.label}: {values}: validation {accuracy:.1%}, loss {loss:.3f}"
+
+
+if __name__ == "__main__":
+    run_cli(main)
