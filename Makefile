@@ -7,7 +7,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PYTEST := python -m pytest -n 2 --dist worksteal
 
-.PHONY: help setup repro compare experiment test test-slow test-all test-processors browser fuzz lint format benchmark benchmark-peers screenshots clean
+.PHONY: help setup repro compare experiment search adopt test test-slow test-all test-processors browser fuzz lint format benchmark benchmark-peers screenshots clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 24
@@ -36,6 +36,20 @@ experiment: setup ## Run a preset of experiments/, such as NAME=deitsch-2019, as
 	@test -f "experiments/$(NAME)" || { echo "Name one of them, such as NAME=deitsch-2019: $$(ls experiments)" >&2; exit 1; }
 	grep -v '^#' "experiments/$(NAME)" | sed 's/^/--set-param=/' | tr '\n' '\0' \
 		| xargs -0 dvc exp run --temp --name "$(NAME)"
+
+STUDY ?= sgd
+
+search: setup ## Tune both arms alike and say which rates to take; STUDY=adam another study, TRIALS=8 a first look
+ifdef TRIALS
+	dvc repro search/dvc.yaml:split
+	@python -m stages.search $(STUDY) --trials $(TRIALS)
+else
+	dvc repro search/dvc.yaml:report@$(STUDY)
+	@python -m stages.recommend $(STUDY)
+endif
+
+adopt: setup ## Write the rates that a search found into params.yaml; STUDY=adam those of another study
+	@python -m stages.adopt $(STUDY)
 
 test: setup ## Run the tests that every change needs
 	$(PYTEST) -m "not slow"

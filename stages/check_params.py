@@ -1,11 +1,12 @@
-"""Check params.yaml against its schema, and the policies in it, and say everything that is wrong at once."""
+"""Check params.yaml against its schema, with its policies and the space of its searches; say all that is wrong."""
 
 import argparse
 from typing import Any
 
 from stages.errors import run_cli
-from stages.params import ARMS, PARAMS_FILE, LearningRates, params_error, read_params, schema_problems
+from stages.params import ARMS, PARAMS_FILE, LearningRates, check_schema, params_error, read_params, schema_problems
 from stages.rates.policies import policy_problems
+from stages.tuning.space import space_problems
 
 
 def main() -> None:
@@ -22,7 +23,8 @@ def find_problems(content: dict[str, Any]) -> list[str]:
     if any(problem.startswith(("lr", "train:", "train.epochs")) for problem in problems):
         return problems  # a policy can be judged where its keys are sound
     rates = LearningRates.model_validate(content["lr"])
-    return problems + [problem for arm in ARMS for problem in policy_problems(arm, rates, content["train"]["epochs"])]
+    problems += [problem for arm in ARMS for problem in policy_problems(arm, rates, content["train"]["epochs"])]
+    return problems or space_problems(check_schema(content))
 
 
 if __name__ == "__main__":

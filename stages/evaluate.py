@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import Tensor
@@ -36,6 +35,7 @@ from stages.evaluation.comparison import (
     difference_sample,
     gap_sample,
 )
+from stages.evaluation.images import image_units, majority_probabilities
 from stages.evaluation.initial_features import initial_grams
 from stages.evaluation.metrics import Probabilities, metrics_by_class, reliability
 from stages.evaluation.statistics import (
@@ -170,14 +170,6 @@ def score_checkpoints(
         return dict(zip(pairs, shown, strict=True))
 
 
-def majority_probabilities(images: Prepared, split: Split) -> Probabilities:
-    """Return what one has in hand where training diverged: all classes equally probable, and the largest one first."""
-    probabilities = np.full((len(images.rows(split)), len(images.classes)), 1.0)
-    probabilities[:, images.majority_class] += 1e-9
-    normalized: Probabilities = probabilities / probabilities.sum(1, keepdims=True)
-    return normalized
-
-
 def compared_batches(replicates: ByReplicate, device: torch.device) -> list[Tensor]:
     """Return the pixels of images that some replicate validates on, in batches, without a rest too small to compare."""
     rows = np.unique(np.concatenate([images.rows("val") for images in replicates.values()]))
@@ -219,13 +211,6 @@ def evaluate(
             arm: summarize_replicates({seed: scores[arm, seed].cka or {} for seed in ended[arm]}) for arm in ARMS
         },
     }
-
-
-def image_units(images: Prepared) -> npt.NDArray[np.intp]:
-    """Return a number for each image that images of the same group share."""
-    groups, names = images.samples["group"], images.samples["image"]
-    numbers: npt.NDArray[np.intp] = pd.factorize(("group " + groups).where(groups != "", "image " + names))[0]
-    return numbers
 
 
 def find_failures(tested: BySeed, training: Mapping[Arm, TrainingMetrics]) -> Failures:

@@ -12,17 +12,19 @@ import math
 from collections.abc import Mapping
 from contextlib import closing
 
+import pandas as pd
+
 from stages.aggregate import mean_of
 from stages.data.store import SEARCH_SPLITS_FILE
 from stages.errors import UserError, run_cli
 from stages.files import write_csv
 from stages.params import Params, load_params, params_error
 from stages.progress import write_line
-from stages.search_files import path_of
+from stages.search_files import path_of, read_search_splits
 from stages.signals import Signals
 from stages.training.experiment import Experiment, open_experiment
 from stages.training.fingerprint import code_digests
-from stages.training.finished import is_pruned, kept_replicates, trained_replicates
+from stages.training.finished import kept_replicates, trained_replicates
 from stages.training.replicate import ReplicateJob
 from stages.training.replicate_store import ReplicateStore
 from stages.training.resume import clear_resume_states
@@ -53,16 +55,28 @@ def main() -> None:
     params, signals = load_params(), Signals()
     if problems := space_problems(params):
         raise params_error(problems)
-    trials = options.trials or params.search.trials
+    trials = params.search.trials if options.trials is None else options.trials
     if not 2 <= trials <= params.search.trials:
         raise UserError(f"--trials: should be between 2 and search.trials, which is {params.search.trials}")
-    base = study_params(params, options.study)
+    base = study_params(params, options.study, params.search.epochs)
     experiment = open_experiment(base, search_seeds(params), SEARCH_SPLITS_FILE)
     with signals.handled():
         results = run_search(options.study, trials, experiment, signals)
-    if trials == params.search.trials:
-        write_csv(path_of(options.study, "trials.csv"), trials_table(results), number="%.6g")
+    table = trials_table(results)
     clear_resume_states(state_name(options.study))
+    if trials == params.search.trials:
+        write_csv(path_of(options.study, "trials.csv"), table, number="%.6g")
+    else:
+        tell_first_look(options.study, table, experiment)
+
+
+def tell_first_look(name: str, trials: pd.DataFrame, experiment: Experiment) -> None:
+    """Print what the first trials say."""
+    from stages.reporting.terminal import print_search  # which the stage itself does not need
+    from stages.tuning.answer import answer_study
+
+    splits, classes = read_search_splits(), len(experiment.prepared.classes)
+    print_search(answer_study(name, trials, experiment.params, splits, classes)[0], None)
 
 
 def run_search(name: str, trials: int, experiment: Experiment, signals: Signals) -> list[TrialResult]:
@@ -81,11 +95,12 @@ def run_search(name: str, trials: int, experiment: Experiment, signals: Signals)
 
         def take(draw: Draw) -> None:
             of_draw = jobs[draw.label]
-            prints = [job.fingerprint for job in of_draw]
-            known = log.known(draw, prints)
-            if known is None and all(digest in finished for digest in prints):
+            known = log.known(draw, decided_by(of_draw))
+            if known is None and all(job.fingerprint in finished for job in of_draw):
                 known = trial_result(draw, of_draw, finished)
-                log.add(known, prints, study)
+                log.add(known, decided_by(of_draw), study)
+                for job in of_draw:  # but leave the folder, which a worker may be about to write into
+                    job.state.unlink(missing_ok=True)
             if known and draw.label not in found:
                 found[draw.label] = known
                 write_line(describe(known))
@@ -133,14 +148,28 @@ def trial_jobs(draw: Draw, study: str, experiment: Experiment) -> list[Replicate
     ]
 
 
+def decided_by(jobs: list[ReplicateJob]) -> list[str]:
+    """Return all that decides what a trial comes to: its replicates, and when they are given up."""
+    return [*(job.fingerprint for job in jobs), *{repr(job.pruning) for job in jobs if job.pruning}]
+
+
 def trial_result(draw: Draw, jobs: list[ReplicateJob], finished: Mapping[str, ReplicateResult]) -> TrialResult:
     """Return what a trial came to from what its replicates did."""
     results = [finished[job.fingerprint] for job in jobs]
-    if any(result.diverged for result in results):
+    given_up = [is_given_up(job, result) for job, result in zip(jobs, results, strict=True)]
+    if any(result.diverged and not gone for result, gone in zip(results, given_up, strict=True)):
         return TrialResult(draw, "diverged", {})
-    if any(is_pruned(job, result) for job, result in zip(jobs, results, strict=True)):
+    if any(given_up):
         return TrialResult(draw, "pruned", {})
     return TrialResult(draw, "finished", mean_of([trial_metrics(result) for result in results]))
+
+
+def is_given_up(job: ReplicateJob, result: ReplicateResult) -> bool:
+    """Whether a replicate was given up before its last epoch, or would have been, were it not kept from before."""
+    if job.pruning is None:
+        return False
+    counted = result.epochs[job.pruning.after - 1 : job.params.train.epochs - 1]
+    return any(epoch.val.loss > job.pruning.val_loss_above for epoch in counted)
 
 
 def trial_metrics(result: ReplicateResult) -> dict[str, float]:

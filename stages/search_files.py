@@ -10,10 +10,12 @@ import pandas as pd
 
 from stages.errors import UserError
 from stages.files import METRICS
-from stages.metrics_files import Interval, Record, read_record
-from stages.params import Objective, Sampler, SearchArm
+from stages.hashing import hash_file
+from stages.metrics_files import Interval, Record, SplitMetrics, read_record
+from stages.params import Metric, Objective, Sampler, SearchArm
 
 FOLDER = METRICS / "search"
+CHECKSUMS_FILE = Path("data/prepared/checksums.json")  # of all that `prepare` wrote
 Values = dict[str, float]  # dotted name of a parameter, or name of a metric -> value
 
 
@@ -162,8 +164,10 @@ class SearchAnswer(Record):
 
     Attributes:
         study: its name.
+        images: digest of the prepared images.
         objective: that chose.
         sampler: that drew.
+        epochs: of a trial.
         train: images of a trial.
         val: likewise.
         arms: that were tuned.
@@ -172,8 +176,10 @@ class SearchAnswer(Record):
     """
 
     study: str
+    images: str
     objective: Objective
     sampler: Sampler
+    epochs: int
     train: int
     val: int
     arms: dict[SearchArm, ArmTrials]
@@ -187,13 +193,13 @@ class RepeatedSearch(Record):
     Attributes:
         seed: fresh.
         values: arm -> the winner's parameters.
-        accuracy: arm -> on test images; one that diverged counts as the majority class.
+        scores: arm -> the metric on test images; one that diverged counts as the majority class.
         diverged: arms whose winner diverged.
     """
 
     seed: int
     values: dict[str, Values]
-    accuracy: dict[str, float]
+    scores: dict[str, float]
     diverged: list[str]
 
 
@@ -206,12 +212,12 @@ class RepeatsAnswer(Record):
         metric: that is compared.
         interval: of the difference, over searches and test images; None where there was one search.
         tested: images.
-        searches: each of them.
+        searches: each of them; none where one search was asked for.
     """
 
     study: str
     trials: int
-    metric: str
+    metric: Metric
     interval: Interval | None
     tested: int
     searches: list[RepeatedSearch]
@@ -238,6 +244,30 @@ def read_repeats(study: str) -> RepeatsAnswer:
         UserError: it is missing or damaged.
     """
     return read_record(path_of(study, "repeats.json"), RepeatsAnswer, _command(study))
+
+
+def find_repeats(study: str) -> RepeatsAnswer | None:
+    """Return what the repeated searches say; None where they have not been run."""
+    return read_repeats(study) if path_of(study, "repeats.json").exists() else None
+
+
+def images_digest() -> str | None:
+    """Return the digest of the images that are prepared here; None where none are."""
+    return hash_file(CHECKSUMS_FILE) if CHECKSUMS_FILE.exists() else None
+
+
+def is_of_these_images(answer: SearchAnswer) -> bool:
+    """Whether a search was of the images that are prepared here, as far as can be seen."""
+    return images_digest() in {None, answer.images}
+
+
+def read_search_splits() -> SplitMetrics:
+    """Read metrics/search/splits.json.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    return read_record(FOLDER / "splits.json", SplitMetrics, "dvc repro search/dvc.yaml:split")
 
 
 def read_table(study: str, name: str) -> pd.DataFrame:

@@ -16,8 +16,7 @@ from stages.data.splits import UNUSED, Splits, class_balance, few_samples, split
 from stages.data.store import SEARCH_SPLITS_FILE, Prepared, open_prepared, write_splits
 from stages.errors import UserError, run_cli
 from stages.files import METRICS, write_csv, write_json
-from stages.params import SPLITS, Data, Split, load_params
-from stages.tuning.space import search_data, search_seeds
+from stages.params import SPLITS, Data, Params, Split, load_params, params_error
 
 
 def main() -> None:
@@ -31,8 +30,7 @@ def main() -> None:
     if options.json and not options.dry_run:
         parser.error("--json goes with --dry-run")
     params, prepared = load_params(), open_prepared()
-    data = search_data(params.data) if options.search else params.data
-    seeds = search_seeds(params) if options.search else params.train.seeds
+    data, seeds = for_search(params) if options.search else (params.data, params.train.seeds)
 
     parts, splits = split_replicates(prepared.samples, data, seeds)
     balances = {seed: class_balance(prepared.samples, splits[seed], prepared.classes) for seed in seeds}
@@ -52,6 +50,19 @@ def main() -> None:
     print(describe_counts(counts))
     for line in few_samples(first):
         print(line)
+
+
+def for_search(params: Params) -> tuple[Data, list[int]]:
+    """Return from which images the trials of the search draw, and all their seeds.
+
+    Raises:
+        UserError: the search is ill described, or there are no images for it.
+    """
+    from stages.tuning.space import search_data, search_seeds, space_problems  # which the experiment does not depend on
+
+    if problems := space_problems(params):
+        raise params_error(problems)
+    return search_data(params.data), search_seeds(params)
 
 
 def check_balances(balances: dict[int, pd.DataFrame], needed: Sequence[Split] = SPLITS) -> None:
@@ -90,6 +101,8 @@ def describe_counts(counts: dict[str, Any]) -> str:
     each = f"{counts['replicates']:,} replicates, each with {counts['train']:,} train and {counts['val']:,} val images"
     if counts["folds"]:
         tested = f"about {counts['test']:,} test images; every {counts['folds']} of them test {counts['tested']:,} once"
+    elif not counts["test"]:
+        tested = "no test images"
     else:
         tested = f"the same {counts['test']:,} test images"
     aside = f"; {counts['development']:,} are set aside for development" if counts["development"] else ""

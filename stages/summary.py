@@ -11,6 +11,7 @@ from stages.errors import UserError, run_cli
 from stages.metrics_files import Record
 from stages.params import ARMS
 from stages.reporting.markdown import markdown_table
+from stages.reporting.search_text import search_lines
 from stages.reporting.tables import (
     PAGE,
     Results,
@@ -26,6 +27,7 @@ from stages.reporting.tables import (
     result_table,
     verdict_sentence,
 )
+from stages.reporting.terminal import as_rich
 
 COLUMNS = (*ARMS, "difference")
 
@@ -111,6 +113,8 @@ def print_for_people(results: Results) -> None:
     ):
         if sentence:
             console.print(sentence, soft_wrap=True, highlight=False)
+    for sentence in search_lines():
+        console.print(sentence, soft_wrap=True, highlight=False)
     if PAGE.exists():
         console.print(f"The whole report: {PAGE}", soft_wrap=True)
 
@@ -122,16 +126,6 @@ def print_plan(results: Results) -> None:
         raise UserError(f"nothing can be planned: {results.evaluation.verdict.reason}")
     title = "Half-width to expect (80 % range), and the true difference that is shown four times in five"
     Console().print(as_rich(rows, title))
-
-
-def as_rich(rows: list[dict[str, str]], title: str) -> Table:
-    """Return rows as a table for a terminal."""
-    table = Table(title=title, title_justify="left")
-    for name in rows[0]:
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(*row.values())
-    return table
 
 
 def _colored(cell: str) -> str:

@@ -15,6 +15,7 @@ from stages.errors import UserError, first_line
 from stages.files import METRICS, read_json
 from stages.params import ARMS, PARAMS_FILE, Params
 from stages.reporting.markdown import markdown_table
+from stages.reporting.search_text import search_lines
 from stages.reporting.tables import MINUS, Results, goal_sentence, verdict_sentence
 
 Change: TypeAlias = tuple[float, float]  # the ends of its interval
@@ -57,6 +58,7 @@ def review_against(revision: str, results: Results, params: Params, picture: str
             *([f"![Difference of every test metric with its interval]({picture})"] if picture else []),
             goal_sentence(results),
             _before(revision, before_evaluation),
+            *search_lines(),
             f"### Metrics of the arm `{arm}`, against {f'`{before_arm}` at ' if arm != before_arm else ''}`{revision}`",
             markdown_table(["metric", revision, "here", "change", ""], metrics) if metrics else "None differs.",
             MARKS_EXPLAINED,

@@ -69,7 +69,7 @@ def verdict_sentence(results: Results) -> str:
         "no difference shown": f"No difference shown in test {name}: {rates}",
         "unstable": f"Unstable: {failures_sentence(results)} Test {name}, {rates}",
     }[verdict.decision]
-    measured = f"{decision}; differential − baseline is {_difference(verdict, verdict.metric)}"
+    measured = f"{decision}; differential − baseline is {signed_difference(verdict, verdict.metric)}"
     return f"{measured}{_what_chance_leaves_open(results)}.{_note_on_groups(verdict)}"
 
 
@@ -150,7 +150,7 @@ def near_duplicates_sentence(results: Results) -> str:
     if apart is None:
         return f"{beside}validated on; without them a class would be missing."
     ends = "" if apart.low is None else f" ({interval(apart, SCALES[verdict.metric])})"
-    return f"{beside}validated on; without them the difference is {_difference(apart, verdict.metric)}{ends}."
+    return f"{beside}validated on; without them the difference is {signed_difference(apart, verdict.metric)}{ends}."
 
 
 def looks_table(results: Results) -> list[dict[str, str]]:
@@ -160,7 +160,7 @@ def looks_table(results: Results) -> list[dict[str, str]]:
         {
             "replicates": str(look.replicates),
             "level": "" if look.interval.level is None else f"{100 * look.interval.level:.2f} %",
-            "difference": _difference(look.interval, verdict.metric),
+            "difference": signed_difference(look.interval, verdict.metric),
             "interval": _interval_cell(look.interval, SCALES[verdict.metric]),
             "decision": look.decision,
         }
@@ -412,7 +412,7 @@ def _interval_cell(found: Interval, scale: float) -> str:
     return "unknown" if found.low is None else interval(found, scale)
 
 
-def _difference(found: Interval, metric: Metric) -> str:
+def signed_difference(found: Interval, metric: Metric) -> str:
     """Return an estimate with its sign and unit."""
     if SCALES[metric] == 100:
         return f"{points(found.estimate)} points"

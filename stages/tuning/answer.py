@@ -1,11 +1,14 @@
 """What the trials of a study say: the best of each arm, the edges of the space, the curves, the surface."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from stages.params import Objective, SearchArm, SearchRange, Study
+from stages.errors import UserError
+from stages.metrics_files import SplitMetrics
+from stages.params import Objective, Params, SearchArm, SearchRange, Study
 from stages.search_files import (
     ArmTrials,
     BestTrial,
@@ -15,9 +18,11 @@ from stages.search_files import (
     Edge,
     Estimate,
     Place,
+    SearchAnswer,
     Span,
     SurfaceAnswer,
     as_values,
+    images_digest,
 )
 from stages.tuning.curves import (
     HIGHER_IS_BETTER,
@@ -26,9 +31,11 @@ from stages.tuning.curves import (
     curve_differences,
     reach,
     reach_of,
+    scores_of,
+    tuning_curves,
 )
 from stages.tuning.records import METRICS_OF_TRIAL
-from stages.tuning.space import ranges_of
+from stages.tuning.space import ranges_of, search_arms
 from stages.tuning.surface import (
     COARSE_STEP,
     REGIONS,
@@ -45,11 +52,68 @@ from stages.tuning.surface import (
     plane_points,
 )
 
+CURVE_METRICS: tuple[Objective, ...] = ("val_loss", "val_accuracy")
+SURFACE_METRICS = ("val_loss", "val_accuracy", "overfitting_gap")
 EDGE = 0.05  # of a range, at its end; 1 in 10 draws lies at one
 RULE_OF_THUMB = (0.0001, 0.01)  # backbone and head, which people copy
 MARGIN = 0.01  # of validation accuracy, by which two rates should be ahead
 MIN_FOR_SURFACE = 12  # finished trials of both arms; of fewer, a surface says nothing
 TAILS = [2.5, 97.5]  # percent
+
+
+def answer_study(
+    name: str, trials: pd.DataFrame, params: Params, splits: SplitMetrics, classes: int
+) -> tuple[SearchAnswer, pd.DataFrame, pd.DataFrame]:
+    """Return the answer of a study, its tuning curves, and its surface; both are empty where there is none.
+
+    Args:
+        name: of the study.
+        trials: as trials.csv has them.
+        params: of the search.
+        splits: how many images a trial trains and validates on.
+        classes: of the images.
+
+    Raises:
+        UserError: no trial of an arm came to its end.
+    """
+    study, search = params.search.studies[name], params.search
+    arms = {arm: trials[trials["arm"] == arm] for arm in search_arms(study)}
+    for arm, of_arm in arms.items():
+        if not (of_arm["state"] == "finished").any():
+            raise UserError(f"search.studies.{name}: no trial of the {arm} arm came to its end: lower its rates")
+    answers = {arm: arm_answer(of_arm, study, arm, search.objective) for arm, of_arm in arms.items()}
+    best = {arm: answer.best for arm, answer in answers.items()}
+    curves = pd.DataFrame(columns=["metric", "arm", "k", "low", "median", "high"])
+    if search.sampler == "random":
+        scores = {metric: {str(arm): scores_of(of, metric) for arm, of in arms.items()} for metric in CURVE_METRICS}
+        each = [tuning_curves(scores[metric], metric).assign(metric=metric) for metric in CURVE_METRICS]
+        curves = pd.concat(each)[list(curves)]
+    plane = on_plane(trials)
+    surface, surfaces = pd.DataFrame(columns=["backbone", "head"]), {}
+    if has_plane(ranges_of(study, "differential")) and (plane["state"] == "finished").sum() >= MIN_FOR_SURFACE:
+        surfaces = {metric: fit_metric(plane, metric, math.log(classes)) for metric in SURFACE_METRICS}
+        ranges = ranges_of(study, "differential")
+        surface = surface_table(surfaces, grid(ranges["lr.head"], ranges["lr.backbone"]), search.objective)
+    return (
+        SearchAnswer(
+            study=name,
+            images=images_digest() or "",
+            objective=search.objective,
+            sampler=search.sampler,
+            epochs=search.epochs or params.train.epochs,
+            train=splits.train,
+            val=splits.val,
+            arms=answers,
+            curves=curves_answer(curves[curves["metric"] == search.objective], len(arms["baseline"]))
+            if len(curves)
+            else None,
+            surface=surface_answer(plane, surfaces, ranges_of(study, "differential"), best, search.objective)
+            if surfaces
+            else None,
+        ),
+        curves,
+        surface,
+    )
 
 
 def arm_answer(trials: pd.DataFrame, study: Study, arm: SearchArm, objective: Objective) -> ArmTrials:
@@ -103,6 +167,12 @@ def curves_answer(curves: pd.DataFrame, trials: int) -> Curves:
             for arm, table in differences.items()
         },
     )
+
+
+def has_plane(ranges: Mapping[str, SearchRange]) -> bool:
+    """Whether pairs are drawn from the half of the plane that the diagonal bounds, on logarithmic axes."""
+    head, share = ranges["lr.head"], ranges["lr.backbone"]
+    return share.times == "lr.head" and share.high == 1 and share.log and head.log
 
 
 def on_plane(trials: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import optuna
 import pandas as pd
 from optuna.trial import TrialState
 
-from stages.errors import UserError
+from stages.errors import UserError, first_line
 from stages.params import Objective, SearchArm, Study
 from stages.tuning.draws import distributions
 from stages.tuning.space import ARM_SPACES, Draw
@@ -54,11 +54,11 @@ class TrialLog:
             UserError: the storage cannot be opened.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        if storage.startswith("sqlite:///"):
-            Path(storage.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         self._objective = objective
         direction: Literal["minimize", "maximize"] = "minimize" if objective == "val_loss" else "maximize"
         try:
+            if storage.startswith("sqlite:///"):
+                Path(storage.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
             self._studies = {
                 arm: optuna.create_study(
                     study_name=f"{name}, {arm}, {objective}", storage=storage, direction=direction, load_if_exists=True
@@ -66,17 +66,21 @@ class TrialLog:
                 for arm in arms
             }
         except Exception as error:  # each kind of storage raises its own
-            reason = str(error).splitlines()[0]
-            raise UserError(f"search.storage: Optuna cannot open it ({reason})") from None
+            raise UserError(f"search.storage: Optuna cannot open it ({first_line(error)})") from None
 
-    def known(self, draw: Draw, fingerprints: list[str]) -> TrialResult | None:
-        """Return what a trial came to; None where it has not come to an end."""
+    def known(self, draw: Draw, decided_by: list[str]) -> TrialResult | None:
+        """Return what a trial came to; None where it has not come to an end.
+
+        Args:
+            draw: what it tries.
+            decided_by: all that decides what it comes to.
+        """
         for trial in self._studies[draw.arm].get_trials(deepcopy=False):
-            if trial.user_attrs.get("fingerprints") == fingerprints:
+            if trial.user_attrs.get("fingerprints") == decided_by:
                 return TrialResult(draw, trial.user_attrs["state"], trial.user_attrs["metrics"])
         return None
 
-    def add(self, result: TrialResult, fingerprints: list[str], study: Study) -> None:
+    def add(self, result: TrialResult, decided_by: list[str], study: Study) -> None:
         """Keep what a trial came to."""
         draw = result.draw
         ranges = distributions(study, draw.arm)
@@ -91,7 +95,7 @@ class TrialLog:
                     "number": draw.number,
                     "seeds": list(draw.seeds),
                     "values": dict(draw.values),
-                    "fingerprints": fingerprints,
+                    "fingerprints": decided_by,
                     "state": result.state,
                     "metrics": dict(result.metrics),
                 },

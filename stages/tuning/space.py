@@ -33,9 +33,11 @@ ARM_SPACES: dict[SearchArm, ArmSpace] = {
 RATES = {rate for space in ARM_SPACES.values() for rate in space.rates}
 # Whose numbers may be drawn: none changes the images or the first weights, which all trials share.
 DRAWN_SECTIONS = ("lr", "optimizer", "schedule", "train")
+SET_SECTIONS = (*DRAWN_SECTIONS, "model")  # what a study may change; the images are the same for all
 FIXED = {"train.seeds", "train.workers", "train.threads"}
 DIGITS = 3  # significant ones of a draw, so that what is pasted is what was tried
 SEEDS_APART = 100_000  # of the trials of two arms
+FIRST_REPEAT = 900_000  # of the seeds of the winners that are trained again
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,16 @@ def trial_seeds(params: Params, arm: SearchArm, number: int) -> tuple[int, ...]:
     return tuple(range(first, first + replicates))
 
 
+def repeat_seeds(params: Params) -> list[int]:
+    """Return the seeds of the winners of every independent search; of a single one, none is trained again.
+
+    With folds, as many searches count as make whole rounds of them, so that every image is tested equally often.
+    """
+    repeats, folds = params.search.repeats, params.data.folds or 1
+    used = repeats - repeats % folds if repeats > 1 else 0
+    return [params.search.seed + FIRST_REPEAT + number for number in range(used)]
+
+
 def search_seeds(params: Params) -> list[int]:
     """Return the seeds of all trials of all arms of all studies, which share them."""
     taken = {arm for study in params.search.studies.values() for arm in search_arms(study)}
@@ -116,8 +128,13 @@ def _of_both(train: float, val: float) -> dict[str, float]:
     return {"train": train / (train + val), "val": val / (train + val)}
 
 
-def study_params(params: Params, name: str) -> Params:
+def study_params(params: Params, name: str, epochs: int | None = None) -> Params:
     """Return the parameters of a study, before anything is drawn.
+
+    Args:
+        params: of the experiment.
+        name: of the study.
+        epochs: of each training; None: what params.yaml says.
 
     Raises:
         UserError: there is no such study, or what it sets is no parameter.
@@ -127,8 +144,8 @@ def study_params(params: Params, name: str) -> Params:
     content = params.model_dump()
     for section, keys in params.search.studies[name].set.items():
         content.setdefault(section, {}).update(keys)
-    if params.search.epochs:
-        content["train"]["epochs"] = params.search.epochs
+    if epochs:
+        content["train"]["epochs"] = epochs
     return check_schema(content)
 
 
@@ -141,7 +158,7 @@ def _content_with(params: Params, arm: SearchArm, values: Mapping[str, Any]) -> 
     content = copy.deepcopy(params.model_dump())
     content["lr"].update(dict.fromkeys(ARM_SPACES[arm].cleared))
     for name, value in values.items():
-        section, key = name.split(".")
+        section, key = name.split(".", 1)
         content[section][key] = value
     return content
 
@@ -151,8 +168,11 @@ def space_problems(params: Params) -> list[str]:
     problems = _seed_problems(params)
     for name, study in params.search.studies.items():
         place = f"search.studies.{name}"
+        if unknown := [section for section in study.set if section not in SET_SECTIONS]:
+            problems += [f"{place}.set.{section}: a study changes {', '.join(SET_SECTIONS)}" for section in unknown]
+            continue
         try:
-            base = study_params(params, name)
+            base = study_params(params, name, params.search.epochs)
         except UserError as error:
             problems.append(f"{place}.set: {' '.join(str(error).split())}")
             continue
@@ -162,7 +182,10 @@ def space_problems(params: Params) -> list[str]:
 
 
 def _seed_problems(params: Params) -> list[str]:
-    shared = set(search_seeds(params)) & set(params.train.seeds)
+    trials, replicates = params.search.trials, params.search.replicates
+    if trials * replicates > SEEDS_APART:
+        return [f"search: {trials} trials of {replicates} replicates are more than the {SEEDS_APART} seeds of an arm"]
+    shared = {*search_seeds(params), *repeat_seeds(params)} & set(params.train.seeds)
     if shared:
         return [f"search.seed: {min(shared)} would be a trial's seed and is in train.seeds: choose another"]
     return []
@@ -186,6 +209,12 @@ def _study_problems(base: Params, study: Study) -> list[str]:
     lacking = [rate for arm in ("baseline", "differential") if arm not in arms for rate in ARM_SPACES[arm].rates]
     if lacking:
         problems.append(f"lr: both arms are tuned: give ranges for {', '.join(lacking)}")
+    problems += [
+        f"{name}.times: {found.times} is not drawn by the {arm} arm"
+        for arm in arms
+        for name, found in ranges_of(study, arm).items()
+        if found.times in ranges and found.times not in ranges_of(study, arm)
+    ]
     if problems:
         return problems
     for arm in arms:
