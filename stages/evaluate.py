@@ -153,7 +153,7 @@ def score_checkpoints(
 
     def score(arm: Arm, seed: int) -> Score:
         if seed in training[arm].diverged:
-            return Score({split: majority_probabilities(replicates[seed], split) for split in SCORED})
+            return Score(without_network(replicates[seed]))
         path = CHECKPOINTS / arm / checkpoint_name(seed)
         with building:
             trained, first = load_checkpoint(path).network, first_network(seed)
@@ -168,6 +168,13 @@ def score_checkpoints(
         scored = pool.map(score, *zip(*pairs, strict=True))
         shown = with_progress(scored, "evaluating", unit=" checkpoints", total=len(pairs))
         return dict(zip(pairs, shown, strict=True))
+
+
+def without_network(images: Prepared) -> dict[Split, Probabilities]:
+    """Return the probabilities of every split of a replicate that diverged."""
+    sizes = {split: len(images.rows(split)) for split in SCORED}
+    classes, majority = len(images.classes), images.majority_class
+    return {split: majority_probabilities(size, classes, majority) for split, size in sizes.items()}
 
 
 def compared_batches(replicates: ByReplicate, device: torch.device) -> list[Tensor]:
@@ -189,7 +196,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Return the content of metrics/evaluation.json."""
     first = next(iter(replicates.values()))
-    pool = Pool(image_units(first), params.data.folds or 1)
+    pool = Pool(image_units(first.samples), params.data.folds or 1)
     compared = {
         split: compare_on_split(scored[split], Pool(pool.units) if split != "test" else pool) for split in SCORED
     }

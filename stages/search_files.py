@@ -4,15 +4,16 @@ Rates are per step, accuracies are fractions, losses are in nats, and a differen
 """
 
 from pathlib import Path
-from typing import Any, Literal
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Literal
 
 from stages.errors import UserError
 from stages.files import METRICS
 from stages.hashing import hash_file
 from stages.metrics_files import Interval, Record, SplitMetrics, read_record
 from stages.params import Metric, Objective, Sampler, SearchArm
+
+if TYPE_CHECKING:
+    import pandas as pd  # which takes seconds, and a summary does without
 
 FOLDER = METRICS / "search"
 CHECKSUMS_FILE = Path("data/prepared/checksums.json")  # of all that `prepare` wrote
@@ -270,12 +271,14 @@ def read_search_splits() -> SplitMetrics:
     return read_record(FOLDER / "splits.json", SplitMetrics, "dvc repro search/dvc.yaml:split")
 
 
-def read_table(study: str, name: str) -> pd.DataFrame:
+def read_table(study: str, name: str) -> "pd.DataFrame":
     """Read one of a study's tables: trials.csv, curves.csv or surface.csv.
 
     Raises:
         UserError: it is missing or damaged.
     """
+    import pandas as pd
+
     path = path_of(study, name)
     try:
         return pd.read_csv(path)

@@ -119,7 +119,7 @@ def repeat(winners: Winners, name: str, params: Params, folder: Path, signals: S
         for seed, images in replicates.items()
     }
     metric = params.evidence.metric
-    pool = Pool(image_units(experiment.prepared), data.folds or 1)
+    pool = Pool(image_units(experiment.prepared.samples), data.folds or 1)
     return RepeatsAnswer(
         study=name,
         trials=params.search.trials // params.search.repeats,
@@ -170,7 +170,7 @@ def score_on_test(
 ) -> Probabilities:
     """Return a winner's probabilities (samples, classes) on the test images of its seed."""
     if result.diverged or job.checkpoint is None:
-        return majority_probabilities(images, "test")
+        return majority_probabilities(len(images.rows("test")), len(images.classes), images.majority_class)
     network = load_checkpoint(job.checkpoint).network
     samples = open_samples(images, ("test",), experiment.compute.device)["test"]
     probabilities: Probabilities = probabilities_of(predict_logits(network, samples, experiment.compute)).numpy()

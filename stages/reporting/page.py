@@ -5,9 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import vl_convert
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from stages.data.store import Prepared
 from stages.errors import UserError
@@ -15,9 +12,6 @@ from stages.files import METRICS
 from stages.params import ARMS, SPLITS, Arm, Params
 from stages.reporting import tables
 from stages.reporting.charts import (
-    Chart,
-    as_specification,
-    as_svg,
     class_balance,
     confusion_matrix,
     group_marks,
@@ -29,12 +23,12 @@ from stages.reporting.charts import (
 )
 from stages.reporting.disagreements import find_disagreements
 from stages.reporting.provenance import provenance
+from stages.reporting.sections import Section, draw_section, render
 from stages.reporting.tables import Results
 
 CONTACT_SHEET = Path("data/contact_sheet.svg")
 NAME_COLUMNS = ("image", "actual", "predicted", "class")  # text, although a name may be a number such as 01
 PATH_PARAMS = ("data.path", "data.table", "model.weights")  # perhaps absolute
-CHART_HEIGHT = 240  # pixels
 
 
 @dataclass(frozen=True)
@@ -60,24 +54,6 @@ class ResultFiles:
     contact_sheet: str
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A chart twice: as a picture that is always there, and as what a script makes of it."""
-
-    label: str
-    svg: Markup
-    specification: Markup
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading, an explanation, and charts."""
-
-    title: str
-    explanation: str
-    pictures: list[Picture]
-
-
 def read_result_files() -> ResultFiles:
     """Read what the page shows as charts.
 
@@ -97,10 +73,8 @@ def read_result_files() -> ResultFiles:
 
 def render_page(results: Results, files: ResultFiles, prepared: Prepared, params: Params) -> str:
     """Return the page as HTML; every name in it is escaped."""
-    template = Environment(
-        loader=PackageLoader("stages.reporting", "."), autoescape=True, undefined=StrictUndefined
-    ).get_template("page.html.j2")
-    return template.render(
+    return render(
+        "page.html.j2",
         verdict=tables.verdict_sentence(results),
         statements=[
             sentence
@@ -112,14 +86,14 @@ def render_page(results: Results, files: ResultFiles, prepared: Prepared, params
             )
             if sentence
         ],
-        differences=_section(
+        differences=draw_section(
             "Every difference",
             "Test metrics, differential − baseline, turned so that the differential arm is better on the right. The "
             "diamond is the mean, the line its interval (of the verdict's metric the last look's, else 95 %; no rule "
             "was fixed for the others), each dot a replicate.",
             [metric_differences(results.evaluation)],
         ),
-        plan=_section(
+        plan=draw_section(
             "How many more?",
             "The half-width of the verdict's interval to expect of more replicates and more test images; the band is "
             "its 80 % range, for few replicates tell little of how much they differ.",
@@ -145,8 +119,6 @@ def render_page(results: Results, files: ResultFiles, prepared: Prepared, params
         by_class=class_table(files.per_class),
         made_from={"images": _describe_images(results), **provenance()},
         params=shown_params(params),
-        script=Markup(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")),
-        height=CHART_HEIGHT,
     )
 
 
@@ -158,7 +130,7 @@ def chart_sections(results: Results, files: ResultFiles) -> list[Section]:
     cka = {arm: evaluation.linear_cka.arm(arm).mean for arm in ARMS}
     classes = list(results.prepare.classes)
     return [
-        _section(
+        draw_section(
             "Learning curves",
             "The line is the mean over the seeds, the band is one standard deviation to each side. Training metrics "
             "are counted while the network learns.",
@@ -168,13 +140,13 @@ def chart_sections(results: Results, files: ResultFiles) -> list[Section]:
                 for split in ("train", "val")
             ],
         ),
-        _section(
+        draw_section(
             "Learning rates",
             "Of each layer group from input to head, then step by step as the schedule scales them. What is frozen "
             "has no mark and no line.",
             [group_marks(rates, "learning rate"), *(rate_curves(files.rates[arm], arm) for arm in ARMS)],
         ),
-        _section(
+        draw_section(
             "How far each layer group changed",
             "First the weights: L2 norm of their change over that of the first weights. Then what they make of "
             "some images: linear CKA of the features before and after training; 1 means the same up to rotation and "
@@ -184,12 +156,12 @@ def chart_sections(results: Results, files: ResultFiles) -> list[Section]:
                 group_marks(cka, "linear CKA", logarithmic=False),
             ],
         ),
-        _section(
+        draw_section(
             "Confusion on validation",
             "Share of the images of each actual class, over all seeds.",
             [confusion_matrix(files.predictions[arm], classes, arm) for arm in ARMS],
         ),
-        _section(
+        draw_section(
             "Reliability on validation",
             "How often an arm is right where it is so sure. On the dashed line it would be right as often as it says; "
             "below, it is too sure.",
@@ -200,7 +172,7 @@ def chart_sections(results: Results, files: ResultFiles) -> list[Section]:
 
 def balance_section(files: ResultFiles) -> Section:
     """Return how many images each class has in each split."""
-    return _section(
+    return draw_section(
         "Images of each class in each split",
         "A few images of each class, as the network sees them, and how many there are in each split of the first "
         "replicate.",
@@ -241,28 +213,6 @@ def _describe_images(results: Results) -> str:
     in_splits = ", ".join(f"{getattr(splits, split):,} {split}" for split in SPLITS)
     aside = f"; {splits.development:,} in the development part" if splits.development else ""
     return f"{prepared.images:,} at {prepared.image_size} pixels; of a replicate {in_splits}{aside}"
-
-
-def _section(title: str, explanation: str, charts: list[Chart]) -> Section:
-    """Draw the charts of a section."""
-    return Section(
-        title,
-        explanation,
-        [
-            Picture(
-                label=f"{title}: {_title(chart)}",
-                svg=Markup(as_svg(chart.properties(width=320, height=CHART_HEIGHT))),
-                specification=Markup(as_specification(chart, CHART_HEIGHT)),
-            )
-            for chart in charts
-        ],
-    )
-
-
-def _title(chart: Chart) -> str:
-    """Return what a chart shows: its title, or that of its upright axis."""
-    described = chart.to_dict()
-    return str(described.get("title") or described.get("encoding", {}).get("y", {}).get("title") or "accuracy")
 
 
 def _as_url(path: Path) -> str:

@@ -140,9 +140,8 @@ def _curve_sentence(answer: SearchAnswer, arm: SearchArm, found: Sequence[CurveP
     trials = f"{last.k} trials" if last.k > 1 else "one trial"
     at_last = f"the best of {trials} differs by {value} in {OBJECTIVES[answer.objective]}"
     if not shown:
-        return (
-            f"For no number of trials up to {last.k} is tuning {name} shown to be ahead of one, or behind it: {at_last}."
-        )
+        never = f"For no number of trials up to {last.k} is tuning {name} shown to be ahead of one, or behind it"
+        return f"{never}: {at_last}."
     ahead = "ahead of" if sides[shown[0] - 1] > 0 else "behind"
     ks = f"k = {shown[0]}" if len(shown) == 1 else f"k = {shown[0]} to {shown[-1]}"
     return f"With the best of {ks} trials, tuning {name} is shown to be {ahead} tuning one; {at_last}."
@@ -190,9 +189,7 @@ def failure_sentences(answer: SearchAnswer) -> list[str]:
 
 
 def _failure_sentence(arm: SearchArm, found: ArmTrials) -> str:
-    kinds = [
-        f"{count} {kind}" for kind, count in (("diverged", found.diverged), ("given up", found.pruned)) if count
-    ]
+    kinds = [f"{count} {kind}" for kind, count in (("diverged", found.diverged), ("given up", found.pruned)) if count]
     return f"Of {found.trials} trials of {ARM_NAMES[arm]}, {' and '.join(kinds)}; they count as the worst."
 
 
