@@ -1,6 +1,6 @@
 """Write the rates that a search found into params.yaml, so that the main pipeline confirms them with fresh seeds.
 
-lr.uniform becomes the best single rate of the study, lr.backbone and lr.head its best pair, and what the study sets,
+lr.uniform becomes the single rate that the study chose, lr.backbone and lr.head its pair, and what the study sets,
 such as the optimizer, is set. Then `dvc repro` trains both on images and with seeds that the search never saw: its
 verdict is about these two chosen settings.
 """
@@ -56,13 +56,13 @@ def adopted_values(answer: SearchAnswer, params: Params) -> dict[str, Any]:
     """
     if answer.study not in params.search.studies:
         raise UserError(f"search.studies: there is no {answer.study}; known are {', '.join(params.search.studies)}")
-    study, best = params.search.studies[answer.study], answer.arms
+    study, arms = params.search.studies[answer.study], answer.arms
     given = {f"{section}.{key}": value for section, keys in study.set.items() for key, value in keys.items()}
     cleared = {f"lr.{key}": None for key in CLEARED if getattr(params.lr, key) is not None}
     rates = {
-        "lr.uniform": best["baseline"].best.values["lr.uniform"],
-        "lr.backbone": best["differential"].best.values["lr.backbone"],
-        "lr.head": best["differential"].best.values["lr.head"],
+        "lr.uniform": arms["baseline"].chosen.values["lr.uniform"],
+        "lr.backbone": arms["differential"].chosen.values["lr.backbone"],
+        "lr.head": arms["differential"].chosen.values["lr.head"],
     }
     return {**given, **cleared, **rates}
 
@@ -86,7 +86,7 @@ def _as_null(representer: RoundTripRepresenter, value: None) -> ScalarNode:
 
 def not_adopted(answer: SearchAnswer) -> list[str]:
     """Return what both arms have drawn, each for itself."""
-    return [name for name in answer.arms["baseline"].best.values if name not in RATES]
+    return [name for name in answer.arms["baseline"].chosen.values if name not in RATES]
 
 
 def _with(content: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Check params.yaml against its schema, with its policies and the space of its searches; say all that is wrong."""
+"""Check params.yaml against its schema, and the policies in it, and say everything that is wrong at once.
+
+What would stop a search but not the experiment, it only notes.
+"""
 
 import argparse
 from typing import Any
@@ -12,9 +15,12 @@ from stages.tuning.space import space_problems
 def main() -> None:
     """Check params.yaml."""
     argparse.ArgumentParser(prog="python -m stages.check_params", description=__doc__).parse_args()
-    if problems := find_problems(read_params()):
+    content = read_params()
+    if problems := find_problems(content):
         raise params_error(problems)
     print(f"{PARAMS_FILE} is in order")
+    for problem in space_problems(check_schema(content)):
+        print(f"note: a search would stop: {problem}")
 
 
 def find_problems(content: dict[str, Any]) -> list[str]:
@@ -23,8 +29,7 @@ def find_problems(content: dict[str, Any]) -> list[str]:
     if any(problem.startswith(("lr", "train:", "train.epochs")) for problem in problems):
         return problems  # a policy can be judged where its keys are sound
     rates = LearningRates.model_validate(content["lr"])
-    problems += [problem for arm in ARMS for problem in policy_problems(arm, rates, content["train"]["epochs"])]
-    return problems or space_problems(check_schema(content))
+    return problems + [problem for arm in ARMS for problem in policy_problems(arm, rates, content["train"]["epochs"])]
 
 
 if __name__ == "__main__":

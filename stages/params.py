@@ -6,7 +6,7 @@ import math
 import re
 import reprlib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -469,12 +469,14 @@ def params_error(problems: list[str], path: Path = PARAMS_FILE) -> UserError:
 
 
 def _problems(error: ValidationError) -> list[str]:
-    return sorted({_describe_problem(problem) for problem in error.errors()})
+    # What is neither of two kinds of number is told once.
+    floats = {(*problem["loc"][:-1], "int") for problem in error.errors() if problem["loc"][-1:] == ("float",)}
+    return sorted({_describe_problem(problem) for problem in error.errors() if problem["loc"] not in floats})
 
 
 def _describe_problem(problem: Any) -> str:
     """One problem that pydantic found, as `lr.head: what is wrong (is VALUE)`."""
-    place = ".".join(str(key) for key in problem["loc"] if key != "[key]")
+    place = ".".join(str(key) for key in problem["loc"] if key != "[key]").removesuffix(".float")
     match problem["type"]:
         case "value_error" if not place:  # it concerns several sections, and names them itself
             return str(problem["ctx"]["error"])
@@ -487,7 +489,7 @@ def _describe_problem(problem: Any) -> str:
         case "model_type" | "dict_type" | "model_attributes_type":
             return f"{place}: should hold keys with values, is {reprlib.repr(problem['input'])}"
         case _:
-            wish = problem["msg"].removeprefix("Input ").removeprefix("List ").split(" after validation")[0]
+            wish = re.sub("^(Input|List|Dictionary) ", "", problem["msg"]).split(" after validation")[0]
             return f"{place}: {wish}, is {reprlib.repr(problem['input'])}"
 
 
@@ -495,8 +497,10 @@ def _closest_keys(location: tuple[str | int, ...]) -> str:
     """The known keys at that place, the one that was probably meant first."""
     section: Any = Params
     for key in location[:-1]:
-        annotation = section.model_fields[key].annotation
-        section = next((kind for kind in get_args(annotation) if kind is not type(None)), annotation)  # of `X | None`
+        is_dict = get_origin(section) is dict  # whose keys are the user's
+        section = get_args(section)[1] if is_dict else section.model_fields[key].annotation
+        if get_origin(section) is not dict:
+            section = next((kind for kind in get_args(section) if kind is not type(None)), section)  # of `X | None`
     known = list(section.model_fields)
     meant = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f"; did you mean {meant[0]}?" if meant else f"; known are {', '.join(known)}"

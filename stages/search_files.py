@@ -34,8 +34,8 @@ class Edge(Record):
     value: float
 
 
-class BestTrial(Record):
-    """The best trial of an arm by the objective, whose own metrics flatter it: they chose it.
+class Trial(Record):
+    """A trial that stands for its arm.
 
     Attributes:
         trial: its number, from 1.
@@ -57,13 +57,16 @@ class ArmTrials(Record):
         trials: their number.
         diverged: of them.
         pruned: of them.
-        best: by the objective.
+        best: by the objective, whose own metrics flatter it: they chose it.
+        chosen: where the surface of all trials expects the most, so that the luck of one counts less; the best itself
+            where there is no surface, or the arm does not lie on it.
     """
 
     trials: int
     diverged: int
     pruned: int
-    best: BestTrial
+    best: Trial
+    chosen: Trial
 
 
 class CurvePoint(Record):
@@ -149,7 +152,7 @@ class SurfaceAnswer(Record):
         uniform: single rates that cannot be told from the best, with 90 %.
         backbone: of the pairs that cannot, the backbone's rates.
         head: likewise.
-        places: `baseline` and `differential`, where their best trials lie, and `rule_of_thumb`, where it lies within.
+        places: `baseline` and `differential`, where their chosen trials lie, and `rule_of_thumb`, if it lies within.
     """
 
     noise: float

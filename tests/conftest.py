@@ -57,6 +57,14 @@ TINY = {
     "schedule.name": "constant",
     "schedule.warmup": 0,
     "evidence.looks": None,
+    "search.trials": 4,
+    "search.repeats": 1,
+    "search.replicates": 1,
+    "search.epochs": 1,
+    "search.objective": "val_loss",
+    "search.sampler": "random",
+    "search.pruning": None,
+    "search.seed": 1000,
 }
 TINY_GROUPS = ["stem", "stage1", "stage2", "stage3", "stage4", "stage5", "head"]
 
@@ -143,7 +151,7 @@ def clone_project(folder: Path, changes: dict[str, object]) -> Project:
     )
     left_out = ("metrics/", "models/", "report/index", "data/prepared/", "tests/")  # Git sees some while a stage runs
     for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file() and not name.startswith(left_out) and name != "dvc.lock":
+        if (ROOT / name).is_file() and not name.startswith(left_out) and Path(name).name != "dvc.lock":
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
     set_params(folder, changes)

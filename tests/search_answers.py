@@ -21,7 +21,7 @@ PLACE = {
 def arm(values: dict[str, float], **changes: Any) -> dict[str, Any]:
     """The trials of one arm."""
     best = {"trial": 7, "values": values, "metrics": METRICS, "edges": changes.pop("edges", [])}
-    return {"trials": 48, "diverged": 0, "pruned": 0, "best": best, **changes}
+    return {"trials": 48, "diverged": 0, "pruned": 0, "best": best, "chosen": best, **changes}
 
 
 def search_answer(**changes: Any) -> SearchAnswer:

@@ -11,10 +11,30 @@ from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from stages.params import Params, Section, Train
+from stages.tuning import space
 from tests.conftest import ROOT
 
-PIPELINE = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
-ROOMS = ["data", "models", "rates", "training", "evaluation", "reporting"]
+STUDY = "sgd"
+
+
+def stages_of(name):
+    """The stages of a pipeline, those of the search as they are for one study."""
+    stages = YAML(typ="safe", pure=True).load(ROOT / name)["stages"]
+    return {stage: with_study(content["do"] if "foreach" in content else content) for stage, content in stages.items()}
+
+
+def with_study(content):
+    if isinstance(content, dict):
+        return {with_study(key): with_study(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [with_study(entry) for entry in content]
+    return content.replace("${key}", STUDY) if isinstance(content, str) else content
+
+
+PIPELINE = stages_of("dvc.yaml")
+SEARCH = {f"search {name}": stage for name, stage in stages_of("search/dvc.yaml").items()}
+STAGES = PIPELINE | SEARCH
+ROOMS = ["data", "models", "rates", "training", "evaluation", "reporting", "tuning"]
 
 # What carries values and words but decides no result: a change there needs no rerun.
 CARRIERS = {"stages.errors", "stages.params", "stages.progress", "stages.signals", "stages.yaml12"}
@@ -26,6 +46,7 @@ MAY_IMPORT = {
     "training": {"data", "models", "rates"},
     "evaluation": {"models"},
     "reporting": {"data"},
+    "tuning": {"rates"},
 }
 
 
@@ -82,22 +103,28 @@ def code_of(stage):
         name = left.pop()
         if name in trees and name not in found | CARRIERS:
             found.add(name)
-            left.extend(imported(without_options(name, trees[name])))
+            left.extend(imported(without_options(stage["cmd"], name, trees[name])))
     return {Path(*name.split(".")).with_suffix(".py") for name in found}
 
 
-def without_options(name, tree):
+# What a script does for an option, which the stages with other commands do not use.
+OPTIONS = {"stages.review": ("main", "--against"), "stages.split": ("for_search", "--search"),
+           "stages.search": ("tell_first_look", "--trials")}  # fmt: skip
+
+
+def without_options(command, name, tree):
     """A script without what it imports for an option that its stage does not use."""
-    if name != "stages.review":
+    function, option = OPTIONS.get(name, ("", ""))
+    if not function or option in command:
         return tree
-    (main,) = [node for node in tree.body if getattr(node, "name", "") == "main"]
-    return ast.Module([node for node in tree.body if node is not main], [])
+    (unused,) = [node for node in tree.body if getattr(node, "name", "") == function]
+    return ast.Module([node for node in tree.body if node is not unused], [])
 
 
-@pytest.mark.parametrize("name", PIPELINE)
+@pytest.mark.parametrize("name", STAGES)
 def test_a_stage_depends_on_all_code_that_decides_its_result_and_on_no_other(name):
-    code = code_of(PIPELINE[name])
-    listed = {Path(dependency) for dependency in PIPELINE[name]["deps"] if dependency.startswith("stages/")}
+    code = code_of(STAGES[name])
+    listed = {Path(dependency) for dependency in STAGES[name]["deps"] if dependency.startswith("stages/")}
     carriers = {Path(*carrier.split(".")).with_suffix(".py") for carrier in CARRIERS}
     assert not {file for file in code if not listed & {file, *file.parents}}, "dvc.yaml does not list them"
     assert not {entry for entry in listed - carriers if not any(entry in (file, *file.parents) for file in code)}
@@ -117,6 +144,29 @@ def listed_params(stage):
 def test_training_depends_on_every_key_of_its_section_that_can_change_a_replicate():
     listed = {key.removeprefix("train.") for key in listed_params(PIPELINE["train_baseline"])}
     assert set(Train.model_fields) - listed == {"on_divergence", "workers"}
+    for name in ("search trials", "search repeats"):  # whose seeds are the search's own
+        listed = {key.removeprefix("train.") for key in listed_params(SEARCH[name])}
+        assert set(Train.model_fields) - listed == {"on_divergence", "workers", "seeds"}
+
+
+def test_nothing_of_the_experiment_depends_on_the_search():
+    made = {next(iter(out)) if isinstance(out, dict) else out for stage in SEARCH.values() for out in stage["outs"]}
+    for name, stage in PIPELINE.items():
+        assert not made & set(stage["deps"]), name
+        assert name == "check_params" or not [
+            entry for entry in stage["deps"] if "tuning" in entry or "search" in entry
+        ]
+        assert not [key for key in listed_params(stage) if key.startswith("search")] if "params" in stage else True
+
+
+def test_a_trial_depends_on_no_file_of_the_experiment_but_the_prepared_images():
+    theirs = {
+        next(iter(out)) if isinstance(out, dict) else out
+        for stage in PIPELINE.values()
+        for out in stage.get("outs", [])
+    }
+    assert theirs & set(SEARCH["search split"]["deps"]) == {"data/prepared"}
+    assert theirs & set(SEARCH["search trials"]["deps"]) == {"data/prepared"}
 
 
 def test_only_the_rates_differ_between_the_training_stages():
@@ -136,15 +186,20 @@ def test_the_code_asks_for_the_arm_only_where_rates_are_chosen_and_files_are_nam
             assert not {"baseline", "differential"} & words, path
 
 
-def test_evaluate_alone_opens_the_test_images():
-    """Nothing that trains or chooses asks for the split `test`."""
+# What tests networks that have been chosen; what trains or chooses.
+TESTS = ("evaluate.py", "search_repeats.py")
+CHOOSES = ("train.py", "find_rates.py", "search.py", "search_answer.py", "answer.py", "draws.py", "records.py")
+
+
+def test_nothing_that_trains_or_chooses_opens_the_test_images():
+    """It does not ask for the split `test`."""
     for path, tree in modules().items():
         place = path.relative_to(ROOT / "stages")
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "open_samples":
                 splits = {word.value for word in ast.walk(node) if isinstance(word, ast.Constant)}
-                assert str(place) == "evaluate.py" or ("test" not in splits and splits), path
-        if {"training", "rates", "models"} & set(place.parts) or place.name in ("train.py", "find_rates.py"):
+                assert str(place) in TESTS or ("test" not in splits and splits), path
+        if {"training", "rates", "models"} & set(place.parts) or place.name in CHOOSES:
             assert "test" not in {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}, path
 
 
@@ -154,7 +209,11 @@ SECTIONS = {
     "splitfractions": "data.split.",
     "maximages": "data.max_images.",
     "replicatestore": "replicate_store.",
+    "study": f"search.studies.{STUDY}.",
+    "searchrange": f"search.studies.{STUDY}.space.",
+    "trialpruning": "search.pruning.",
 }
+BEFORE = {"search trials": ["split --search"], "search answer": ["split --search", f"search {STUDY}"]}
 
 
 @pytest.fixture
@@ -177,9 +236,22 @@ def keys_read_by(project, run_stage, monkeypatch):
             read.clear()  # what the schema itself has read
             return params
 
+        def not_counted(function):
+            def call(*arguments):
+                before = set(read)
+                found = function(*arguments)
+                read.intersection_update(before)
+                return found
+
+            return call
+
         with monkeypatch.context() as patch:
             patch.setattr(Section, "__getattribute__", reading, raising=False)
             patch.setattr(module, "load_params", load_and_forget)
+            for place in (space, module):  # what checks parameters decides nothing
+                for check in ("check_schema", "space_problems"):
+                    if hasattr(place, check):
+                        patch.setattr(place, check, not_counted(getattr(place, check)))
             run_stage(project, name, *arguments)
         # A policy is made of the keys of `lr` that were read for it.
         return {f"{SECTIONS.get(section, f'{section}.')}{field}" for section, field in read if section != "policy"}
@@ -187,17 +259,24 @@ def keys_read_by(project, run_stage, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("name", [name for name in PIPELINE if name != "check_params"])
-def test_a_stage_reads_the_params_that_it_lists_and_no_others(keys_read_by, name):
-    stage = PIPELINE[name]
+@pytest.mark.parametrize("name", [name for name in PIPELINE if name != "check_params"] + ["search split", *BEFORE])
+def test_a_stage_reads_the_params_that_it_lists_and_no_others(keys_read_by, project, run_stage, name):
+    stage = STAGES[name]
+    for command in BEFORE.get(name, ()):
+        run_stage(project, *command.split())
     keys = keys_read_by(stage["cmd"].replace("stages.", "").split()[2:])
     assert keys or name == "report"  # it prints them all, by their names
     # How often a state is saved, by how many workers, and what is kept afterwards changes no result.
     keys -= {*type_sections(), "resume.save_every_minutes", "replicate_store.max_gib", "train.workers"}
+    keys -= {"search.storage", "search.studies"}  # which has the study that is listed
     listed = listed_params(stage)
     unlisted = {key for key in keys if not any(key == entry or key.startswith(f"{entry}.") for entry in listed)}
     unread = {entry for entry in listed if not any(key == entry or key.startswith(f"{entry}.") for key in keys)}
     unread -= {"train.crop_area", "train.color_strength"}  # read where images are augmented in these ways
+    if name == "search split":
+        unlisted -= {"data.part"}  # without a development part, it can only be main
+    if name == "search answer":
+        unread -= {"train.epochs"}  # read where search.epochs is null
     if name == "report":
         unread -= set(listed)  # it prints every parameter that made the result
     if name == "prepare":

@@ -190,8 +190,9 @@ def test_both_arms_policies_are_judged_at_once(folder):
 
 
 def test_a_missing_key_is_named(folder):
-    text = (folder / "params.yaml").read_text()
-    (folder / "params.yaml").write_text("\n".join(line for line in text.splitlines() if "  epochs:" not in line))
+    first, *others = (folder / "params.yaml").read_text().split("\n  epochs: ", 2)  # the first is that of train
+    without = [first, others[0].split("\n", 1)[1]]
+    (folder / "params.yaml").write_text("\n  epochs: ".join(["\n".join(without), *others[1:]]))
     assert problems(folder) == ["train.epochs: missing"]
 
 

@@ -6,7 +6,6 @@ from stages.params import Objective, SearchArm
 from stages.reporting.tables import METRIC_NAMES, MINUS, SCALES, interval, points, signed_difference
 from stages.search_files import (
     ArmTrials,
-    BestTrial,
     CurvePoint,
     Curves,
     Edge,
@@ -15,6 +14,7 @@ from stages.search_files import (
     SearchAnswer,
     Span,
     SurfaceAnswer,
+    Trial,
     find_repeats,
     finished_studies,
     is_of_these_images,
@@ -30,7 +30,7 @@ def recommendation(answer: SearchAnswer, repeats: RepeatsAnswer | None) -> str:
     """Return which rates to take: two where tuning two is shown to beat tuning one, else one."""
     two = shows_two(answer, repeats)
     arm: SearchArm = "differential" if two else "baseline"
-    return f"Take {rates_of(answer.arms[arm].best)}: {_reason(repeats, two=two)}.{_what_to_expect(answer, arm)}"
+    return f"Take {rates_of(answer.arms[arm].chosen)}: {_reason(repeats, two=two)}.{_what_to_expect(answer, arm)}"
 
 
 def search_lines() -> list[str]:
@@ -172,15 +172,16 @@ def ahead_sentence(surface: SurfaceAnswer) -> str:
 
 
 def edge_sentences(answer: SearchAnswer) -> list[str]:
-    """Return where a best trial lies at the edge of the space."""
-    return [_edge_sentence(arm, edge, found.best) for arm, found in answer.arms.items() for edge in found.best.edges]
+    """Return where a chosen trial lies at the edge of the space."""
+    chosen = {arm: found.chosen for arm, found in answer.arms.items()}
+    return [_edge_sentence(arm, edge, trial) for arm, trial in chosen.items() for edge in trial.edges]
 
 
-def _edge_sentence(arm: SearchArm, edge: Edge, best: BestTrial) -> str:
-    value = f"{edge.parameter} {best.values[edge.parameter]:g}"
+def _edge_sentence(arm: SearchArm, edge: Edge, trial: Trial) -> str:
+    chosen = f"What is chosen for {ARM_NAMES[arm]} has {edge.parameter} {trial.values[edge.parameter]:g}"
     if edge.parameter == "lr.backbone":
-        return f"The best of {ARM_NAMES[arm]} has {value}, the {edge.end} end of its share of lr.head: widen it."
-    return f"The best of {ARM_NAMES[arm]} has {value}, at the {edge.end} end of the space ({edge.value:g}): widen it."
+        return f"{chosen}, the {edge.end} end of its share of lr.head: widen it."
+    return f"{chosen}, at the {edge.end} end of the space ({edge.value:g}): widen it."
 
 
 def failure_sentences(answer: SearchAnswer) -> list[str]:
@@ -205,19 +206,17 @@ def conditions_sentence(answer: SearchAnswer) -> str:
 
 
 def best_table(answer: SearchAnswer) -> list[dict[str, str]]:
-    """Return a row for each arm: its best trial, its validation metrics, and the accuracy the surface expects."""
+    """Return a row for each arm: its best trial with its loss, what is chosen, and the accuracy to expect there."""
     rows = []
     for arm, found in answer.arms.items():
-        metrics = found.best.metrics
         place = answer.surface.places.get(arm) if answer.surface else None
         rows.append(
             {
                 "arm": ARM_NAMES[arm],
-                "trial": f"{found.best.trial} of {found.trials}",
-                "rates": _short(found.best.values),
-                "loss": f"{metrics['val_loss']:.3f}",
-                "accuracy": f"{100 * metrics['val_accuracy']:.1f} %",
-                "expected": _percent(place.val_accuracy) if place else "",
+                "best trial": _short(found.best.values),
+                "loss": f"{found.best.metrics['val_loss']:.3f}",
+                "chosen": _short(found.chosen.values),
+                "expected": f"{_range(place.val_accuracy, 100)} %" if place else "",
             }
         )
     return rows
@@ -241,7 +240,7 @@ def searches_table(repeats: RepeatsAnswer | None) -> list[dict[str, str]]:
     ]
 
 
-def rates_of(best: BestTrial) -> str:
+def rates_of(best: Trial) -> str:
     """Return the rates of a trial, backbone before head, and what else it drew."""
     return _values(best.values)
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,6 @@ from stages.metrics_files import SplitMetrics
 from stages.params import Objective, Params, SearchArm, SearchRange, Study
 from stages.search_files import (
     ArmTrials,
-    BestTrial,
     Chance,
     CurvePoint,
     Curves,
@@ -21,6 +21,7 @@ from stages.search_files import (
     SearchAnswer,
     Span,
     SurfaceAnswer,
+    Trial,
     as_values,
     images_digest,
 )
@@ -40,6 +41,7 @@ from stages.tuning.surface import (
     COARSE_STEP,
     REGIONS,
     SIMULATIONS,
+    STEP,
     Points,
     Surface,
     Values,
@@ -50,10 +52,13 @@ from stages.tuning.surface import (
     grid,
     on_diagonal,
     plane_points,
+    without_divergence,
 )
 
 CURVE_METRICS: tuple[Objective, ...] = ("val_loss", "val_accuracy")
 SURFACE_METRICS = ("val_loss", "val_accuracy", "overfitting_gap")
+PLANE_ARMS = ("baseline", "differential")
+NO_POINTS: Points = np.empty((0, 2))
 EDGE = 0.05  # of a range, at its end; 1 in 10 draws lies at one
 RULE_OF_THUMB = (0.0001, 0.01)  # backbone and head, which people copy
 MARGIN = 0.01  # of validation accuracy, by which two rates should be ahead
@@ -81,19 +86,19 @@ def answer_study(
     for arm, of_arm in arms.items():
         if not (of_arm["state"] == "finished").any():
             raise UserError(f"search.studies.{name}: no trial of the {arm} arm came to its end: lower its rates")
-    answers = {arm: arm_answer(of_arm, study, arm, search.objective) for arm, of_arm in arms.items()}
-    best = {arm: answer.best for arm, answer in answers.items()}
     curves = pd.DataFrame(columns=["metric", "arm", "k", "low", "median", "high"])
     if search.sampler == "random":
         scores = {metric: {str(arm): scores_of(of, metric) for arm, of in arms.items()} for metric in CURVE_METRICS}
         each = [tuning_curves(scores[metric], metric).assign(metric=metric) for metric in CURVE_METRICS]
         curves = pd.concat(each)[list(curves)]
-    plane = on_plane(trials)
+    plane, ranges = on_plane(trials), ranges_of(study, "differential")
+    at = surface_grid(plane, ranges) if has_plane(ranges) else NO_POINTS
     surface, surfaces = pd.DataFrame(columns=["backbone", "head"]), {}
-    if has_plane(ranges_of(study, "differential")) and (plane["state"] == "finished").sum() >= MIN_FOR_SURFACE:
+    if on_diagonal(at).any() and (plane["state"] == "finished").sum() >= MIN_FOR_SURFACE:
         surfaces = {metric: fit_metric(plane, metric, math.log(classes)) for metric in SURFACE_METRICS}
-        ranges = ranges_of(study, "differential")
-        surface = surface_table(surfaces, grid(ranges["lr.head"], ranges["lr.backbone"]), search.objective)
+        surface = surface_table(surfaces, at, search.objective)
+    expected = surfaces.get(search.objective)
+    answers = {arm: arm_answer(of_arm, study, arm, search.objective, expected) for arm, of_arm in arms.items()}
     return (
         SearchAnswer(
             study=name,
@@ -107,30 +112,48 @@ def answer_study(
             curves=curves_answer(curves[curves["metric"] == search.objective], len(arms["baseline"]))
             if len(curves)
             else None,
-            surface=surface_answer(plane, surfaces, ranges_of(study, "differential"), best, search.objective)
-            if surfaces
-            else None,
+            surface=surface_answer(plane, surfaces, ranges, answers, search.objective) if surfaces else None,
         ),
         curves,
         surface,
     )
 
 
-def arm_answer(trials: pd.DataFrame, study: Study, arm: SearchArm, objective: Objective) -> ArmTrials:
-    """Return how many trials an arm had, and its best."""
-    best = trials.iloc[best_trial(trials, objective)]
-    values = as_values(best, list(ranges_of(study, arm)))
+def arm_answer(
+    trials: pd.DataFrame, study: Study, arm: SearchArm, objective: Objective, expected: Surface | None
+) -> ArmTrials:
+    """Return how many trials an arm had, its best, and the one to choose.
+
+    Args:
+        trials: of the arm.
+        study: that drew them.
+        arm: its name.
+        objective: that decides.
+        expected: its surface, of all trials; None where there is none.
+    """
+    best, ranges = best_trial(trials, objective), ranges_of(study, arm)
+    is_on_plane = expected is not None and arm in PLANE_ARMS
+    chosen = expected_best(trials, expected, objective) if expected is not None and is_on_plane else best
     return ArmTrials(
         trials=len(trials),
         diverged=int((trials["state"] == "diverged").sum()),
         pruned=int((trials["state"] == "pruned").sum()),
-        best=BestTrial(
-            trial=int(best["trial"]),
-            values=values,
-            metrics=as_values(best, list(METRICS_OF_TRIAL)),
-            edges=find_edges(values, ranges_of(study, arm)),
-        ),
+        best=_trial(trials.iloc[best], ranges),
+        chosen=_trial(trials.iloc[chosen], ranges),
     )
+
+
+def _trial(row: "pd.Series[Any]", ranges: Mapping[str, SearchRange]) -> Trial:
+    values = as_values(row, list(ranges))
+    metrics = as_values(row, list(METRICS_OF_TRIAL))
+    return Trial(trial=int(row["trial"]), values=values, metrics=metrics, edges=find_edges(values, ranges))
+
+
+def expected_best(trials: pd.DataFrame, expected: Surface, objective: Objective) -> int:
+    """Return the position of the trial, of those that came to their end, where a surface expects the most."""
+    finished = np.flatnonzero(trials["state"] == "finished")
+    means = expected.predict(plane_points(trials.iloc[finished]))[0]
+    return int(finished[means.argmax() if HIGHER_IS_BETTER[objective] else means.argmin()])
 
 
 def find_edges(values: Mapping[str, float], ranges: Mapping[str, SearchRange]) -> list[Edge]:
@@ -177,11 +200,11 @@ def has_plane(ranges: Mapping[str, SearchRange]) -> bool:
 
 def on_plane(trials: pd.DataFrame) -> pd.DataFrame:
     """Return the trials of the two arms that lie on the plane of backbone and head."""
-    return trials[trials["arm"].isin(["baseline", "differential"])]
+    return trials[trials["arm"].isin(PLANE_ARMS)]
 
 
 def surface_values(trials: pd.DataFrame, metric: str, guessing: float) -> Values:
-    """Return a metric of trials for a surface: a loss is cut off at that of guessing, which a failed trial has too.
+    """Return a metric of trials for a surface: a loss is cut off at that of guessing, which what was given up has too.
 
     Args:
         trials: of both arms.
@@ -195,9 +218,24 @@ def surface_values(trials: pd.DataFrame, metric: str, guessing: float) -> Values
 
 
 def fit_metric(trials: pd.DataFrame, metric: str, guessing: float) -> Surface:
-    """Fit the surface of a metric; of others than the loss, to the trials that came to their end."""
-    used = trials if metric == "val_loss" else trials[trials["state"] == "finished"]
+    """Fit the surface of a metric to the trials that have it.
+
+    Those that diverged have none: a stand-in for their loss would pull the surface down before the cliff.
+    """
+    used = trials[trials["state"].isin(["finished", "pruned"] if metric == "val_loss" else ["finished"])]
     return fit_surface(plane_points(used), surface_values(used, metric, guessing))
+
+
+def surface_grid(trials: pd.DataFrame, ranges: Mapping[str, SearchRange], step: float = STEP) -> Points:
+    """Return the points of the plane on which the surface is drawn: the space, without what diverges.
+
+    Args:
+        trials: of both arms, on the plane.
+        ranges: of the differential arm.
+        step: in powers of ten.
+    """
+    every = grid(ranges["lr.head"], ranges["lr.backbone"], step)
+    return without_divergence(every, plane_points(trials[trials["state"] == "diverged"]))
 
 
 def surface_table(surfaces: Mapping[str, Surface], at: Points, objective: Objective) -> pd.DataFrame:
@@ -213,7 +251,7 @@ def surface_answer(
     trials: pd.DataFrame,
     surfaces: Mapping[str, Surface],
     ranges: Mapping[str, SearchRange],
-    best: Mapping[SearchArm, BestTrial],
+    arms: Mapping[SearchArm, ArmTrials],
     objective: Objective,
 ) -> SurfaceAnswer:
     """Return what the surfaces say.
@@ -222,11 +260,10 @@ def surface_answer(
         trials: of both arms, on the plane.
         surfaces: metric -> surface.
         ranges: of the differential arm.
-        best: arm -> its best trial.
-        objective: that chose them.
+        arms: arm -> its trials.
+        objective: that decides.
     """
-    head, share = ranges["lr.head"], ranges["lr.backbone"]
-    at, higher = grid(head, share), HIGHER_IS_BETTER[objective]
+    at, higher = surface_grid(trials, ranges), HIGHER_IS_BETTER[objective]
     samples, diagonal = surfaces[objective].sample(at), on_diagonal(at)
     region = best_regions(samples, higher)
     uniform = np.full(len(at), np.inf)
@@ -235,19 +272,25 @@ def surface_answer(
     accuracy = surfaces["val_accuracy"]
     return SurfaceAnswer(
         noise=accuracy.noise,
-        ahead=chance_answer(accuracy, plane_points(trials[trials["state"] == "finished"]), head, share),
+        ahead=chance_answer(accuracy, trials, surface_grid(trials, ranges, COARSE_STEP)),
         uniform=_span(rates[uniform <= max(REGIONS), 1]),
         backbone=_span(rates[region <= max(REGIONS), 0]),
         head=_span(rates[region <= max(REGIONS), 1]),
-        places=places(accuracy, at, best, head, share),
+        places=places(accuracy, at, arms, ranges),
     )
 
 
-def chance_answer(surface: Surface, points: Points, head: SearchRange, share: SearchRange) -> Chance:
-    """Return whether two rates are ahead by `MARGIN`, beside what that comes to where they are not."""
-    coarse = grid(head, share, COARSE_STEP)
-    chance = chance_ahead(surface.sample(coarse), on_diagonal(coarse), MARGIN, higher_is_better=True)
-    without = chances_without_gain(surface, points, coarse, MARGIN, higher_is_better=True)
+def chance_answer(surface: Surface, trials: pd.DataFrame, at: Points) -> Chance:
+    """Return whether two rates are ahead by `MARGIN`, beside what that comes to where they are not.
+
+    Args:
+        surface: of validation accuracy.
+        trials: of both arms, on the plane.
+        at: grid.
+    """
+    points = plane_points(trials[trials["state"] == "finished"])
+    chance = chance_ahead(surface.sample(at), on_diagonal(at), MARGIN, higher_is_better=True)
+    without = chances_without_gain(surface, points, at, MARGIN, higher_is_better=True)
     return Chance(
         margin=MARGIN,
         chance=chance,
@@ -258,10 +301,18 @@ def chance_answer(surface: Surface, points: Points, head: SearchRange, share: Se
 
 
 def places(
-    accuracy: Surface, at: Points, best: Mapping[SearchArm, BestTrial], head: SearchRange, share: SearchRange
+    accuracy: Surface, at: Points, arms: Mapping[SearchArm, ArmTrials], ranges: Mapping[str, SearchRange]
 ) -> dict[str, Place]:
-    """Return what accuracy to expect where the best trials lie, and of the rule of thumb."""
-    uniform, pair = best["baseline"].values["lr.uniform"], best["differential"].values
+    """Return what accuracy to expect where the chosen trials lie, and of the rule of thumb.
+
+    Args:
+        accuracy: its surface.
+        at: grid, on which the best is looked for.
+        arms: arm -> its trials.
+        ranges: of the differential arm.
+    """
+    head, share = ranges["lr.head"], ranges["lr.backbone"]
+    uniform, pair = arms["baseline"].chosen.values["lr.uniform"], arms["differential"].chosen.values
     wanted = {
         "baseline": (uniform, uniform),
         "differential": (pair["lr.backbone"], pair["lr.head"]),

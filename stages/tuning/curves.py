@@ -6,6 +6,7 @@ They hold for independent draws from one prior, whatever the surface looks like,
 
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,6 @@ from stages.params import Objective
 Scores = npt.NDArray[np.float64]
 HIGHER_IS_BETTER: dict[Objective, bool] = {"val_loss": False, "val_accuracy": True}
 LEVEL = 0.95  # of the bands of two arms together: each has half of the error
-SEED = 0  # opda simulates nothing for these bands; should it ever, it simulates the same
 
 
 def worst_of(objective: Objective) -> float:
@@ -45,13 +45,19 @@ def tuning_curve(scores: Scores, objective: Objective, level: float) -> pd.DataF
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Duplicates detected")  # equal scores make the band wider, never less
         bands = EmpiricalDistribution.confidence_bands(
-            scores, level, method="ld_equal_tailed", generator=np.random.default_rng(SEED)
+            scores, level, generator=_generator(len(scores), level), method="ld_equal_tailed", n_jobs=1
         )
     ks = np.arange(1, len(scores) + 1)
     # The band of the distribution that has the larger values is the low one of the probabilities.
     high, median, low = (band.quantile_tuning_curve(ks, minimize=not HIGHER_IS_BETTER[objective]) for band in bands)
     curve = pd.DataFrame({"k": ks, "low": low, "median": median, "high": high})
     return curve.replace([np.inf, -np.inf], np.nan)
+
+
+@cache
+def _generator(trials: int, level: float) -> np.random.Generator:
+    """Return what opda simulates the weights of a band with, which it keeps for the same generator."""
+    return np.random.default_rng(0)
 
 
 def tuning_curves(scores: Mapping[str, Scores], objective: Objective) -> pd.DataFrame:

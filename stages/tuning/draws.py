@@ -4,10 +4,12 @@ Nothing but the results decides what comes next, so that workers, order and inte
 """
 
 import hashlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
 
 from stages.params import Params, Sampler, SearchArm, SearchRange, Study
 from stages.tuning.space import Draw, ranges_of, trial_seeds, values_of
@@ -38,11 +40,13 @@ def run_draws(params: Params, study: Study, arms: Sequence[SearchArm], trials: i
     done = 0
     while done < trials:
         size = min(sizes.pop(0), trials - done)
-        asked = [
-            (arm, number, studies[arm].ask(distributions(study, arm)))
-            for arm in arms
-            for number in range(done, done + size)
-        ]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Clip non-finite values")  # the worst score is infinite
+            asked = [
+                (arm, number, studies[arm].ask(distributions(study, arm)))
+                for arm in arms
+                for number in range(done, done + size)
+            ]
         draws = [
             Draw(arm, number, trial_seeds(params, arm, number), trial.params, values_of(trial.params, study))
             for arm, number, trial in asked
@@ -78,6 +82,8 @@ def make_sampler(kind: Sampler, seed: int, arm: SearchArm, startup: int) -> optu
         case "random":
             return optuna.samplers.RandomSampler(seed=derived)
         case "qmc":
-            return optuna.samplers.QMCSampler(seed=derived, scramble=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                return optuna.samplers.QMCSampler(seed=derived, scramble=True)
         case "gp":
             return optuna.samplers.GPSampler(seed=derived, n_startup_trials=startup, deterministic_objective=False)

@@ -105,6 +105,7 @@ class TrialLog:
 
 def trials_table(results: list[TrialResult]) -> pd.DataFrame:
     """Return a row for each trial: `arm`, `trial` (from 1), `seed` (its first), `state`, parameters and metrics."""
+    in_order = sorted(results, key=lambda result: (list(ARM_SPACES).index(result.draw.arm), result.draw.number))
     rows = [
         {
             "arm": result.draw.arm,
@@ -114,7 +115,7 @@ def trials_table(results: list[TrialResult]) -> pd.DataFrame:
             **result.draw.values,
             **result.metrics,
         }
-        for result in sorted(results, key=lambda result: (list(ARM_SPACES).index(result.draw.arm), result.draw.number))
+        for result in in_order
     ]
-    values = dict.fromkeys(name for result in results for name in result.draw.values)
+    values = dict.fromkeys(name for result in in_order for name in result.draw.values)
     return pd.DataFrame(rows, columns=["arm", "trial", "seed", "state", *values, *METRICS_OF_TRIAL])

@@ -93,6 +93,18 @@ def grid(head: SearchRange, share: SearchRange, step: float = STEP) -> Points:
     return np.array([(of_head + of_share, of_head) for of_share in shares for of_head in heads])
 
 
+def without_divergence(at: Points, diverged: Points) -> Points:
+    """Return the points at which neither trial has diverged nor one with lower rates: what diverges has no metric.
+
+    Args:
+        at: points.
+        diverged: of the trials that did.
+    """
+    beyond: npt.NDArray[np.bool_] = np.any(np.all(at[:, None, :] >= diverged[None, :, :], axis=2), axis=1)
+    kept: Points = at[~beyond]
+    return kept
+
+
 def _steps(low: float, high: float, step: float) -> Values:
     return np.linspace(low, high, round((high - low) / step) + 1)
 
@@ -113,12 +125,12 @@ def best_regions(samples: Values, higher_is_better: bool) -> Values:
         higher_is_better: of the metric.
     """
     best = samples.argmax(0) if higher_is_better else samples.argmin(0)
-    shares = np.bincount(best, minlength=len(samples)) / samples.shape[1]
-    order = np.argsort(-shares, kind="stable")
-    before = np.cumsum(shares[order]) - shares[order]
+    times = np.bincount(best, minlength=len(samples))
+    order = np.argsort(-times, kind="stable")
+    before = np.cumsum(times[order]) - times[order]
     region = np.full(len(samples), np.inf)
     for level in sorted(REGIONS, reverse=True):
-        region[order[(before < level) & (shares[order] > 0)]] = level
+        region[order[(before < level * samples.shape[1]) & (times[order] > 0)]] = level
     return region
 
 

@@ -21,7 +21,6 @@ from stages.reporting.charts import as_svg
 from stages.reporting.search_page import SearchFiles, objective_curves, objective_surface, render_search_page
 from stages.search_files import (
     ArmTrials,
-    BestTrial,
     Chance,
     CurvePoint,
     Curves,
@@ -32,6 +31,7 @@ from stages.search_files import (
     SearchAnswer,
     Span,
     SurfaceAnswer,
+    Trial,
 )
 from tests.conftest import ROOT
 from tests.reporting.test_page import chromium  # noqa: F401
@@ -106,13 +106,14 @@ def make_answer(trials, curves=True, surface=True):
     for arm, of_arm in trials.groupby("arm", sort=False):
         best = of_arm.loc[of_arm["val_loss"].idxmin()]
         values = {name: best[name] for name in of_arm if name.startswith("lr.") and not math.isnan(best[name])}
+        metrics = {name: best[name] for name in METRICS}
+        trial = Trial(trial=int(best["trial"]), values=values, metrics=metrics, edges=[])
         arms[arm] = ArmTrials(
             trials=len(of_arm),
             diverged=int((of_arm["state"] == "diverged").sum()),
             pruned=0,
-            best=BestTrial(
-                trial=int(best["trial"]), values=values, metrics={name: best[name] for name in METRICS}, edges=[]
-            ),
+            best=trial,
+            chosen=trial,
         )
     points = [CurvePoint(k=k, low=-0.03, difference=0.01, high=0.05) for k in (1, 2, 3)]
     place = Place(backbone=0.01, head=0.01, val_accuracy=estimate, behind_best=estimate)

@@ -94,7 +94,7 @@ def test_a_third_contender_has_its_own_sentence():
     told = curve_sentences(answer)
     assert "tuning layer decay is shown to be ahead" in told[1]
     assert [row["arm"] for row in best_table(answer)] == ["one rate", "two rates", "layer decay"]
-    assert best_table(answer)[2]["rates"] == "0.8 / 0.01"
+    assert best_table(answer)[2]["chosen"] == "0.8 / 0.01"
 
 
 def test_repeated_searches_are_told_with_their_interval():
@@ -128,11 +128,13 @@ def test_an_edge_is_told_with_what_to_do():
     edges = [{"parameter": "lr.uniform", "end": "high", "value": 0.1}]
     arms = search_answer().model_dump()["arms"]
     told = statements(search_answer(arms={**arms, "baseline": arm({"lr.uniform": 0.098}, edges=edges)}), None)
-    assert "The best of one rate has lr.uniform 0.098, at the high end of the space (0.1): widen it." in told
+    assert "What is chosen for one rate has lr.uniform 0.098, at the high end of the space (0.1): widen it." in told
     edges = [{"parameter": "lr.backbone", "end": "low", "value": 0.001}]
     pair = arm({"lr.head": 0.01, "lr.backbone": 1.1e-05}, edges=edges)
     told = statements(search_answer(arms={**arms, "differential": pair}), None)
-    assert "The best of two rates has lr.backbone 1.1e-05, the low end of its share of lr.head: widen it." in told
+    assert (
+        "What is chosen for two rates has lr.backbone 1.1e-05, the low end of its share of lr.head: widen it." in told
+    )
 
 
 @pytest.mark.parametrize(
@@ -161,8 +163,8 @@ def test_the_conditions_have_the_numbers_of_this_search():
 
 def test_the_tables_have_what_was_drawn():
     one, two = best_table(search_answer())
-    assert (one["rates"], two["rates"]) == ("0.0102", "0.0015 / 0.0099")
-    assert two["expected"] == "84.0 % (82.0 to 86.0)"
+    assert (one["chosen"], two["chosen"]) == ("0.0102", "0.0015 / 0.0099")
+    assert two["expected"] == "82.0 to 86.0 %"
     row = searches_table(repeats_answer())[0]
     assert row["difference"] == "+1.0"
     assert row["accuracy, one"] == "84.0 %"
@@ -174,5 +176,5 @@ def test_another_drawn_parameter_stands_beside_the_rates():
     values = {"lr.uniform": 0.01, "optimizer.weight_decay": 0.003}
     arms = search_answer().model_dump()["arms"]
     answer = search_answer(arms={**arms, "baseline": arm(values)})
-    assert best_table(answer)[0]["rates"] == "0.01, optimizer.weight_decay 0.003"
+    assert best_table(answer)[0]["best trial"] == "0.01, optimizer.weight_decay 0.003"
     assert "Take 0.01 for everything, optimizer.weight_decay 0.003:" in recommendation(answer, None)

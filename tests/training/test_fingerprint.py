@@ -58,6 +58,7 @@ def test_whatever_decides_the_result_is_in_the_fingerprint(params, named):
         ("evidence", {"metric": "loss", "looks": None}),
         ("data", {"development": 0.5}),  # what comes of it is in the checksums
         ("resume", {"save_every_minutes": 1.0}),
+        ("search", {"trials": 2, "repeats": 1, "seed": 7}),
         ("replicate_store", {"max_gib": 1.0}),
         ("train", {"seeds": [1, 2, 3, 4], "on_divergence": "record", "workers": 7, "device": "auto"}),
     ],

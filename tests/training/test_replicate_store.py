@@ -52,6 +52,35 @@ def test_one_that_diverged_is_kept_without_files(store, into):
     assert list(into.iterdir()) == []
 
 
+def test_one_whose_network_nobody_asked_for_is_kept_without_files_and_serves_who_asks_for_none(store, into):
+    store.put("a", "baseline, trial 1", RESULT, [])
+    assert store.get("a", None) == RESULT
+    assert store.get("a", into) is None  # whose network is needed is trained again
+    assert "a" in store
+
+
+def test_its_files_are_added_once_there_are_some_and_are_not_taken_away(store, files, into):
+    store.put("a", "baseline, trial 1", RESULT, [])
+    store.put("a", "baseline, seed 1", RESULT, files)
+    assert store.get("a", into) == RESULT
+    store.put("a", "baseline, trial 1", RESULT, [])
+    assert {path.name: path.read_bytes() for path in into.iterdir()} == {path.name: path.read_bytes() for path in files}
+    assert store.get("a", into) == RESULT
+
+
+def test_without_a_folder_no_file_is_copied(store, files, into):
+    store.put("a", "baseline, seed 1", RESULT, files)
+    assert store.get("a", None) == RESULT
+    assert list(into.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_damaged_file_lets_none_pass_where_no_file_is_asked_for_either(store, tmp_path, files, name):
+    store.put("a", "baseline, seed 1", RESULT, files)
+    (tmp_path / "store/a" / name).write_bytes(b"damaged")
+    assert store.get("a", None) is None
+
+
 @pytest.mark.parametrize("name", [*NAMES, RECORD])
 @pytest.mark.parametrize("place", [0, 0.5, 0.999])
 def test_a_flipped_bit_lets_none_pass(store, tmp_path, files, into, capsys, name, place):
