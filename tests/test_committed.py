@@ -29,8 +29,9 @@ def git_clone(tmp_path):
 
 def test_the_lock_belongs_to_the_committed_code_and_parameters(git_clone):
     """In a clone that has no data yet, DVC finds nothing to run again."""
-    done = git_clone.run("dvc", "repro", "--dry", "--allow-missing")
-    assert "Running stage" not in done.stdout
+    for pipeline in ("dvc.yaml", "search/dvc.yaml"):
+        done = git_clone.run("dvc", "repro", "--dry", "--allow-missing", pipeline)
+        assert "Running stage" not in done.stdout
     assert git_clone.run("git", "status", "--porcelain").stdout == ""
 
 
@@ -54,11 +55,14 @@ def test_the_documented_results_are_the_committed_ones(run_stage):
     assert table in (ROOT / "docs/results.md").read_text()
 
 
-def test_the_documented_search_is_the_recorded_one(monkeypatch, capsys):
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(sys, "argv", ["search_rates", "--table"])
-    importlib.import_module("benchmarks.search_rates").main()
-    assert capsys.readouterr().out.strip() in (ROOT / "docs/results.md").read_text()
+def test_the_documented_searches_are_the_committed_ones(run_stage):
+    shown = run_stage(Project(ROOT), "recommend", "--markdown").stdout.strip()
+    assert shown in (ROOT / "docs/results.md").read_text()
+
+
+def test_the_readme_tells_what_the_search_recommends(run_stage):
+    told = json.loads(run_stage(Project(ROOT), "recommend", "sgd", "--json").stdout)["sgd"]["recommendation"]
+    assert told in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda path: str(path.relative_to(ROOT)))
