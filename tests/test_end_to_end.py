@@ -97,3 +97,19 @@ def test_finding_rates_with_the_committed_network_touches_nothing_else(reproduce
 def test_the_real_network_is_the_one_that_is_committed():
     model = load_params(ROOT / "params.yaml").model
     assert {"model.name": model.name, "model.weights": model.weights} == REAL_NETWORK
+
+
+@pytest.mark.slow
+def test_queued_experiments_are_run_one_after_the_other(project):
+    """With one worker; with several, DVC's queue loses experiments (its issues 10398 and 10673)."""
+    project.run("dvc", "exp", "run", "--queue", "-S", "lr.head=0.003,0.02", "-S", "train.epochs=1")
+    project.run("dvc", "exp", "run", "--run-all", "--jobs", "1")
+    shown = json.loads(project.run("dvc", "exp", "show", "--json").stdout)
+    heads = {
+        revision["data"]["params"]["params.yaml"]["data"]["lr"]["head"]
+        for entry in shown
+        for experiment in entry.get("experiments") or []
+        for revision in experiment["revs"]
+        if revision["data"]["metrics"]["metrics/review.json"]
+    }
+    assert heads == {0.003, 0.02}
