@@ -54,9 +54,7 @@ def adopted_values(answer: SearchAnswer, params: Params) -> dict[str, Any]:
     Raises:
         UserError: the study is no longer in params.yaml.
     """
-    if answer.study not in params.search.studies:
-        raise UserError(f"search.studies: there is no {answer.study}; known are {', '.join(params.search.studies)}")
-    study, arms = params.search.studies[answer.study], answer.arms
+    study, arms = params.search.study(answer.study), answer.arms
     given = {f"{section}.{key}": value for section, keys in study.set.items() for key, value in keys.items()}
     cleared = {f"lr.{key}": None for key in CLEARED if getattr(params.lr, key) is not None}
     rates = {

@@ -356,6 +356,16 @@ class Search(Section):
     storage: Annotated[str, Field(min_length=1)]
     studies: Annotated[dict[StudyName, Study], Field(min_length=1)]
 
+    def study(self, name: str) -> Study:
+        """Return a study by its name.
+
+        Raises:
+            UserError: there is none of this name.
+        """
+        if name not in self.studies:
+            raise UserError(f"search.studies: there is no {name}; known are {', '.join(self.studies)}")
+        return self.studies[name]
+
     @model_validator(mode="after")
     def _repeats_are_equally_long(self) -> Self:
         if self.trials % self.repeats or self.trials == self.repeats:

@@ -82,7 +82,7 @@ def tell_first_look(name: str, trials: pd.DataFrame, experiment: Experiment) -> 
 def run_search(name: str, trials: int, experiment: Experiment, signals: Signals) -> list[TrialResult]:
     """Train the first trials of every arm of a study, or what an interrupted run has left of them."""
     params = experiment.params
-    study, search = params.search.studies[name], params.search
+    study, search = params.search.study(name), params.search
     log = TrialLog(search.storage, name, search_arms(study), search.objective)
     store = ReplicateStore(params.replicate_store.max_gib)
     every: list[TrialResult] = []

@@ -65,7 +65,7 @@ def state_name(study: str) -> str:
 
 def find_winners(trials: pd.DataFrame, seeds: list[int], name: str, params: Params) -> Winners:
     """Return the best trial of either arm in every independent search, each with the seed to train them again."""
-    study, search = params.search.studies[name], params.search
+    study, search = params.search.study(name), params.search
     winners: Winners = {seed: {} for seed in seeds}
     for arm in ARMS:
         of_arm = trials[trials["arm"] == arm]

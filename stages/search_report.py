@@ -8,9 +8,9 @@ its charts also where scripts are switched off.
 import argparse
 from pathlib import Path
 
-from stages.errors import UserError, run_cli
+from stages.errors import run_cli
 from stages.files import write_text
-from stages.params import Params, Study, load_params
+from stages.params import load_params
 from stages.reporting.charts import as_svg
 from stages.reporting.provenance import provenance
 from stages.reporting.search_page import SearchFiles, objective_curves, objective_surface, render_search_page
@@ -24,7 +24,7 @@ def main() -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("study", help="one of search.studies in params.yaml, such as sgd")
     name: str = parser.parse_args().study
-    study = find_study(name, load_params())
+    study = load_params().search.study(name)
     files = read_search(name)
     page = page_of(name)
     write_text(page, render_search_page(files, study, provenance()))
@@ -38,17 +38,6 @@ def main() -> None:
 def page_of(study: str) -> Path:
     """Return the page of a study."""
     return Path(f"report/search-{study}.html")
-
-
-def find_study(name: str, params: Params) -> Study:
-    """Return a study by its name.
-
-    Raises:
-        UserError: there is none of this name.
-    """
-    if name not in params.search.studies:
-        raise UserError(f"search.studies: there is no {name}; known are {', '.join(params.search.studies)}")
-    return params.search.studies[name]
 
 
 def read_search(name: str) -> SearchFiles:

@@ -1,11 +1,13 @@
 """`python -m stages.search_repeats`: the winners of independent searches, trained again and tested."""
 
+import shutil
+
 import pandas as pd
 import pytest
 
 from stages.search_files import read_repeats
 from stages.training.replicate_store import ReplicateStore
-from tests.conftest import set_params
+from tests.conftest import one_line_of, set_params
 
 LOSSES = {"baseline": [0.5, 0.4, 0.3, 0.6], "differential": [0.6, 0.7, 0.8, 0.2]}
 
@@ -91,3 +93,13 @@ def test_a_winner_that_diverges_counts_as_the_majority_class(searched, run_stage
     for search in read_repeats("sgd").searches:
         assert search.diverged == ["differential"]
         assert 0.5 <= search.scores["differential"] <= 1
+
+
+@pytest.mark.parametrize("stage", ["search_answer", "search_repeats"])
+def test_a_study_that_is_no_longer_in_the_params_is_one_line(searched, run_stage, stage):
+    (searched.folder / "metrics/search/old").mkdir()
+    shutil.copyfile(
+        searched.folder / "metrics/search/sgd/trials.csv", searched.folder / "metrics/search/old/trials.csv"
+    )
+    run_stage(searched, "split", "--search")
+    one_line_of(run_stage(searched, stage, "old", check=False), "search.studies: there is no old")

@@ -81,7 +81,7 @@ def answer_study(
     Raises:
         UserError: no trial of an arm came to its end.
     """
-    study, search = params.search.studies[name], params.search
+    study, search = params.search.study(name), params.search
     arms = {arm: trials[trials["arm"] == arm] for arm in search_arms(study)}
     for arm, of_arm in arms.items():
         if not (of_arm["state"] == "finished").any():

@@ -139,10 +139,8 @@ def study_params(params: Params, name: str, epochs: int | None = None) -> Params
     Raises:
         UserError: there is no such study, or what it sets is no parameter.
     """
-    if name not in params.search.studies:
-        raise UserError(f"search.studies: there is no {name}; known are {', '.join(params.search.studies)}")
-    content = params.model_dump()
-    for section, keys in params.search.studies[name].set.items():
+    study, content = params.search.study(name), params.model_dump()
+    for section, keys in study.set.items():
         content.setdefault(section, {}).update(keys)
     if epochs:
         content["train"]["epochs"] = epochs

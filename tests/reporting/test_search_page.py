@@ -440,7 +440,7 @@ def test_the_stage_writes_all_its_files_where_there_is_neither_curve_nor_surface
 
 def test_a_study_that_there_is_not_is_named(study_folder):
     with pytest.raises(UserError, match="there is no adagrad; known are sgd"):
-        search_report.find_study("adagrad", load_params())
+        load_params().search.study("adagrad")
 
 
 @pytest.mark.slow
