@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from stages.data.store import Prepared, open_prepared, open_splits
-from stages.evaluate import majority_probabilities, weigh_evidence
+from stages.evaluate import weigh_evidence, without_network
 from stages.evaluation.comparison import Pool, ScoredReplicate
 from stages.metrics_files import Failures
 from stages.params import ARMS, Evidence
@@ -149,6 +149,6 @@ def test_the_majority_class_is_that_of_the_training_images_whatever_the_others_a
         {"label": [1, 1, 0, 0, 0, 0], "class": list("bbaaaa"), "split": ["train"] * 3 + ["test"] * 3}
     )
     images = Prepared(np.zeros((6, 1, 1, 1), np.uint8), samples)
-    probabilities = majority_probabilities(images, "test")
+    probabilities = without_network(images)["test"]
     assert probabilities.argmax(1).tolist() == [1, 1, 1]
     assert probabilities == pytest.approx(0.5)

@@ -18,7 +18,7 @@ LITE0_GROUPS = ["stem", *(f"stage{number}" for number in range(1, 8)), "head"]
 def test_a_forced_rerun_gives_the_same_bytes(project):
     before = project.fingerprints("metrics", "models", "data")
     done = project.run("dvc", "repro", "--force", "--no-run-cache", *STAGES)
-    assert stages_run(done.stdout) == STAGES
+    assert sorted(stages_run(done.stdout)) == sorted(STAGES)
     assert project.fingerprints("metrics", "models", "data") == before
 
 
@@ -37,7 +37,8 @@ def test_the_committed_network_and_its_weights_run_through_the_whole_flow(reprod
 @pytest.mark.slow
 def test_an_experiment_retrains_the_arm_whose_rates_it_changes_and_no_other(project):
     done = project.run("dvc", "exp", "run", "-S", "+lr.groups.stage5=0.003", "-S", "lr.head=0.02")
-    assert stages_run(done.stdout) == ["check_params", "train_differential", "evaluate", "review", "report"]
+    rerun = ["check_params", "evaluate", "report", "review", "train_differential"]
+    assert sorted(stages_run(done.stdout)) == rerun
     rates = project.read_json("metrics/differential.json")["learning_rates"]
     assert (rates["stage5"], rates["head"]) == (0.003, 0.02)
 
@@ -71,7 +72,7 @@ def test_the_exercises_own_script_runs_through_the_whole_flow(tmp_path, run_stag
     }
     project = clone_project(tmp_path, {**TINY, **exercise})
     done = project.run("dvc", "repro")
-    assert stages_run(done.stdout) == ["check_params", *STAGES]
+    assert sorted(stages_run(done.stdout)) == sorted(["check_params", *STAGES])
     evaluation = project.read_json("metrics/evaluation.json")
     assert list(evaluation["test"]["baseline"]["mean"]) == METRIC_NAMES
     assert evaluation["val"]["baseline"]["std"]["accuracy"] is None

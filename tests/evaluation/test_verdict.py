@@ -6,8 +6,9 @@ import pytest
 
 from stages.aggregate import summarize_replicates
 from stages.data.store import Prepared
-from stages.evaluate import find_failures, image_units, planned_replicates, weigh_evidence, without_near_duplicates
+from stages.evaluate import find_failures, planned_replicates, weigh_evidence, without_near_duplicates
 from stages.evaluation.comparison import Pool, ScoredReplicate
+from stages.evaluation.images import image_units
 from stages.evaluation.statistics import level_of_look
 from stages.metrics_files import PlannedInterval, TrainingMetrics, Verdict
 from stages.params import ARMS, Evidence
@@ -119,7 +120,7 @@ def test_one_replicate_has_no_verdict_and_no_plan():
 
 def test_images_of_the_same_group_share_a_number_and_others_have_their_own():
     images = prepared(group=["a", "b", "a", "", ""] + ["image-0"] * (IMAGES - 5))
-    units = image_units(images)
+    units = image_units(images.samples)
     assert units[0] == units[2]
     assert len(set(units.tolist())) == 5
     assert units[5] != units[0]
