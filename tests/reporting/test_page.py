@@ -1,27 +1,11 @@
 """The page of a real run, in a real browser: `make browser` gets one."""
 
 import re
-import shutil
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from stages.reporting.page import without_folders
 from stages.reporting.tables import load_results, result_table
-
-NO_BROWSER = "there is no Chromium here: `make browser` gets it from Debian's packages"
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    """This machine's Chromium, without a window."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if not program:
-        pytest.skip(NO_BROWSER)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

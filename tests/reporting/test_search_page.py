@@ -34,7 +34,6 @@ from stages.search_files import (
     Trial,
 )
 from tests.conftest import ROOT
-from tests.reporting.test_page import chromium  # noqa: F401
 
 METRICS = ["val_loss", "val_accuracy", "train_loss", "train_accuracy", "overfitting_gap"]
 STUDY = Study.model_validate(
@@ -445,7 +444,7 @@ def test_a_study_that_there_is_not_is_named(study_folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [(360, 740), (1280, 900)], ids=["phone", "desk"])
-def test_nothing_is_wider_than_the_screen(chromium, tmp_path, page, size):  # noqa: F811
+def test_nothing_is_wider_than_the_screen(chromium, tmp_path, page, size):
     address = tmp_path / "page.html"
     address.write_text(page)
     context = chromium.new_context(viewport={"width": size[0], "height": size[1]})
