@@ -7,6 +7,7 @@ import argparse
 from typing import Any
 
 from stages.errors import run_cli
+from stages.files import METRICS, write_text
 from stages.params import ARMS, PARAMS_FILE, LearningRates, check_schema, params_error, read_params, schema_problems
 from stages.rates.policies import policy_problems
 from stages.tuning.space import space_problems
@@ -19,6 +20,7 @@ def main() -> None:
     if problems := find_problems(content):
         raise params_error(problems)
     print(f"{PARAMS_FILE} is in order")
+    write_text(METRICS / "params_check.txt", f"{PARAMS_FILE} is in order\n")  # `prepare` waits for it
     for problem in space_problems(check_schema(content)):
         print(f"note: a search would stop: {problem}")
 
