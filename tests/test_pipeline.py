@@ -28,6 +28,7 @@ ELPV = f"{elpv_dataset.__path__[0]}/data"
 ARMS = ("baseline", "differential")
 METRIC_NAMES = ["accuracy", "balanced_accuracy", "macro_f1", "loss", "brier", "calibration_error", "roc_auc"]
 METRICS_FILES = {
+    "params_check.txt",
     "prepare.json",
     "prepare_checks.csv",
     "splits.json",
