@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from stages.params import Objective, SearchArm
+from stages.metrics_files import Interval
+from stages.params import HIGHER_IS_BETTER, Metric, Objective, SearchArm
 from stages.reporting.tables import METRIC_NAMES, MINUS, SCALES, interval, points, signed_difference
 from stages.search_files import (
     ArmTrials,
@@ -23,7 +24,7 @@ from stages.search_files import (
 
 ARM_NAMES: dict[SearchArm, str] = {"baseline": "one rate", "differential": "two rates", "layer_decay": "layer decay"}
 OBJECTIVES: dict[Objective, str] = {"val_loss": "validation loss", "val_accuracy": "validation accuracy"}
-HIGHER_IS_BETTER: dict[Objective, bool] = {"val_loss": False, "val_accuracy": True}
+METRIC_OF: dict[Objective, Metric] = {"val_loss": "loss", "val_accuracy": "accuracy"}
 
 
 def recommendation(answer: SearchAnswer, repeats: RepeatsAnswer | None) -> str:
@@ -47,7 +48,7 @@ def shows_two(answer: SearchAnswer, repeats: RepeatsAnswer | None) -> bool:
     """Whether tuning two rates is shown to beat tuning one: by independent searches, or without them by the curves."""
     found = repeats.interval if repeats else None
     if repeats and found and found.low is not None and found.high is not None:
-        return found.high < 0 if repeats.metric in {"loss", "brier"} else found.low > 0
+        return found.low > 0 if HIGHER_IS_BETTER[repeats.metric] else found.high < 0
     return bool(answer.curves) and any(side > 0 for side in _shown_sides(answer, "differential"))
 
 
@@ -130,13 +131,15 @@ def _shown_sides(answer: SearchAnswer, arm: SearchArm) -> list[int]:
 def _side(point: CurvePoint, objective: Objective) -> int:
     if point.low is None or point.high is None or point.low <= 0 <= point.high:
         return 0
-    return 1 if (point.low > 0) == HIGHER_IS_BETTER[objective] else -1
+    return 1 if (point.low > 0) == HIGHER_IS_BETTER[METRIC_OF[objective]] else -1
 
 
 def _curve_sentence(answer: SearchAnswer, arm: SearchArm, found: Sequence[CurvePoint]) -> str:
     name, last, sides = ARM_NAMES[arm], found[-1], _shown_sides(answer, arm)
     shown = [point.k for point, side in zip(found, sides, strict=True) if side]
-    value = f"{_signed(last.difference, answer.objective)} ({_ends(last, answer.objective)})"
+    metric = METRIC_OF[answer.objective]
+    difference = Interval(estimate=last.difference, low=last.low, high=last.high)
+    value = f"{signed_difference(difference, metric)} ({interval(difference, SCALES[metric])})"
     trials = f"{last.k} trials" if last.k > 1 else "one trial"
     at_last = f"the best of {trials} differs by {value} in {OBJECTIVES[answer.objective]}"
     if not shown:
@@ -284,14 +287,3 @@ def _range(estimate: Estimate, scale: float) -> str:
 
 def _span(span: Span) -> str:
     return f"{span.low:.2g} to {span.high:.2g}"
-
-
-def _signed(value: float, objective: Objective) -> str:
-    text = f"{100 * value:+.1f} points" if objective == "val_accuracy" else f"{value:+.3f}"
-    return text.replace("-", MINUS)
-
-
-def _ends(point: CurvePoint, objective: Objective) -> str:
-    scale, digits = (100, 1) if objective == "val_accuracy" else (1, 3)
-    ends = (point.low or 0.0, point.high or 0.0)
-    return " to ".join(f"{scale * end:+.{digits}f}".replace("-", MINUS) for end in ends)
