@@ -29,7 +29,7 @@ from stages.reporting.markdown import markdown_table
 from stages.search_files import Chance
 from stages.tuning import curves, surface
 from stages.tuning.answer import MIN_FOR_SURFACE, chance_answer, expected_best, fit_metric, surface_grid, surface_table
-from stages.tuning.curves import HIGHER_IS_BETTER, best_trial, curve_differences, scores_of, tuning_curves
+from stages.tuning.curves import best_trial, curve_differences, is_maximized, scores_of, tuning_curves
 from stages.tuning.draws import Scores, run_draws
 from stages.tuning.records import TrialResult, trials_table
 from stages.tuning.space import Draw, ranges_of
@@ -332,7 +332,7 @@ def curve_outcome(known: KnownSurface, objective: Objective, trials: int, number
     finite = curve_differences(drawn, "differential", "baseline").dropna(subset=["low", "high"])
     true_differences = (truth["differential"] - truth["baseline"])[finite["k"] - 1]
     up, down = bool((finite["low"] > 0).any()), bool((finite["high"] < 0).any())
-    higher = HIGHER_IS_BETTER[objective]
+    higher = is_maximized(objective)
     return CurveOutcome(
         covered={arm: contains(drawn[drawn["arm"] == arm], truth[arm]) for arm in ARMS},
         reach=int(finite["k"].max()) if len(finite) else 0,

@@ -339,6 +339,7 @@ class TrialPruning(Section):
 SearchArm = Literal["baseline", "differential", "layer_decay"]
 Sampler = Literal["random", "qmc", "gp"]
 Objective = Literal["val_loss", "val_accuracy"]
+METRIC_OF: dict[Objective, Metric] = {"val_loss": "loss", "val_accuracy": "accuracy"}
 StudyName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 
 

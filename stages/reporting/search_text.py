@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from stages.metrics_files import Interval
-from stages.params import HIGHER_IS_BETTER, Metric, Objective, SearchArm
+from stages.params import HIGHER_IS_BETTER, METRIC_OF, Objective, SearchArm
 from stages.reporting.tables import METRIC_NAMES, MINUS, SCALES, interval, points, signed_difference
 from stages.search_files import (
     ArmTrials,
@@ -24,7 +24,6 @@ from stages.search_files import (
 
 ARM_NAMES: dict[SearchArm, str] = {"baseline": "one rate", "differential": "two rates", "layer_decay": "layer decay"}
 OBJECTIVES: dict[Objective, str] = {"val_loss": "validation loss", "val_accuracy": "validation accuracy"}
-METRIC_OF: dict[Objective, Metric] = {"val_loss": "loss", "val_accuracy": "accuracy"}
 
 
 def recommendation(answer: SearchAnswer, repeats: RepeatsAnswer | None) -> str:

@@ -26,10 +26,11 @@ from stages.search_files import (
     images_digest,
 )
 from stages.tuning.curves import (
-    HIGHER_IS_BETTER,
     LEVEL,
     best_trial,
     curve_differences,
+    is_maximized,
+    level_of_each,
     reach,
     reach_of,
     scores_of,
@@ -112,7 +113,7 @@ def answer_study(
             curves=curves_answer(curves[curves["metric"] == search.objective], len(arms["baseline"]))
             if len(curves)
             else None,
-            surface=surface_answer(plane, surfaces, ranges, answers, search.objective) if surfaces else None,
+            surface=surface_answer(plane, surfaces, at, ranges, answers, search.objective) if surfaces else None,
         ),
         curves,
         surface,
@@ -153,7 +154,7 @@ def expected_best(trials: pd.DataFrame, expected: Surface, objective: Objective)
     """Return the position of the trial, of those that came to their end, where a surface expects the most."""
     finished = np.flatnonzero(trials["state"] == "finished")
     means = expected.predict(plane_points(trials.iloc[finished]))[0]
-    return int(finished[means.argmax() if HIGHER_IS_BETTER[objective] else means.argmin()])
+    return int(finished[means.argmax() if is_maximized(objective) else means.argmin()])
 
 
 def find_edges(values: Mapping[str, float], ranges: Mapping[str, SearchRange]) -> list[Edge]:
@@ -178,13 +179,12 @@ def curves_answer(curves: pd.DataFrame, trials: int) -> Curves:
         trials: of each.
     """
     arms = list(curves["arm"].unique())
-    level = 1 - (1 - LEVEL) / len(arms)
     reached = min(reach(curves[curves["arm"] == arm]) for arm in arms)
     differences = {arm: curve_differences(curves, arm, "baseline").head(reached) for arm in arms if arm != "baseline"}
     return Curves(
         level=LEVEL,
         reach=reached,
-        reach_of_twice=reach_of(2 * trials, level),
+        reach_of_twice=reach_of(2 * trials, level_of_each(len(arms))),
         differences={
             arm: [CurvePoint.model_validate(row) for row in table.to_dict("records")]
             for arm, table in differences.items()
@@ -243,13 +243,14 @@ def surface_table(surfaces: Mapping[str, Surface], at: Points, objective: Object
     table = pd.DataFrame({"backbone": 10 ** at[:, 0], "head": 10 ** at[:, 1]})
     for metric, surface in surfaces.items():
         table[metric], table[f"{metric}_sd"] = surface.predict(at)
-    region = best_regions(surfaces[objective].sample(at), HIGHER_IS_BETTER[objective])
+    region = best_regions(surfaces[objective].sample(at), is_maximized(objective))
     return table.assign(region=np.where(np.isfinite(region), region, np.nan))
 
 
 def surface_answer(
     trials: pd.DataFrame,
     surfaces: Mapping[str, Surface],
+    at: Points,
     ranges: Mapping[str, SearchRange],
     arms: Mapping[SearchArm, ArmTrials],
     objective: Objective,
@@ -259,11 +260,12 @@ def surface_answer(
     Args:
         trials: of both arms, on the plane.
         surfaces: metric -> surface.
+        at: grid.
         ranges: of the differential arm.
         arms: arm -> its trials.
         objective: that decides.
     """
-    at, higher = surface_grid(trials, ranges), HIGHER_IS_BETTER[objective]
+    higher = is_maximized(objective)
     samples, diagonal = surfaces[objective].sample(at), on_diagonal(at)
     region = best_regions(samples, higher)
     uniform = np.full(len(at), np.inf)

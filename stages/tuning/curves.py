@@ -13,16 +13,25 @@ import numpy.typing as npt
 import pandas as pd
 from opda.nonparametric import EmpiricalDistribution
 
-from stages.params import Objective
+from stages.params import HIGHER_IS_BETTER, METRIC_OF, Objective
 
 Scores = npt.NDArray[np.float64]
-HIGHER_IS_BETTER: dict[Objective, bool] = {"val_loss": False, "val_accuracy": True}
-LEVEL = 0.95  # of the bands of two arms together: each has half of the error
+LEVEL = 0.95  # of the bands of all arms together
+
+
+def is_maximized(objective: Objective) -> bool:
+    """Whether more of an objective is better."""
+    return HIGHER_IS_BETTER[METRIC_OF[objective]]
+
+
+def level_of_each(arms: int) -> float:
+    """Return the level of one arm's band where those of so many hold together: each has its part of the error."""
+    return 1 - (1 - LEVEL) / arms
 
 
 def worst_of(objective: Objective) -> float:
     """Return the score of a trial without metrics."""
-    return -np.inf if HIGHER_IS_BETTER[objective] else np.inf
+    return -np.inf if is_maximized(objective) else np.inf
 
 
 def scores_of(trials: pd.DataFrame, objective: Objective) -> Scores:
@@ -49,7 +58,7 @@ def tuning_curve(scores: Scores, objective: Objective, level: float) -> pd.DataF
         )
     ks = np.arange(1, len(scores) + 1)
     # The band of the distribution that has the larger values is the low one of the probabilities.
-    high, median, low = (band.quantile_tuning_curve(ks, minimize=not HIGHER_IS_BETTER[objective]) for band in bands)
+    high, median, low = (band.quantile_tuning_curve(ks, minimize=not is_maximized(objective)) for band in bands)
     curve = pd.DataFrame({"k": ks, "low": low, "median": median, "high": high})
     return curve.replace([np.inf, -np.inf], np.nan)
 
@@ -62,7 +71,7 @@ def _generator(trials: int, level: float) -> np.random.Generator:
 
 def tuning_curves(scores: Mapping[str, Scores], objective: Objective) -> pd.DataFrame:
     """Return the curves of all arms, with the column `arm`, at levels that hold together."""
-    level = 1 - (1 - LEVEL) / len(scores)
+    level = level_of_each(len(scores))
     return pd.concat(
         [tuning_curve(of_arm, objective, level).assign(arm=arm) for arm, of_arm in scores.items()], ignore_index=True
     )[["arm", "k", "low", "median", "high"]]
@@ -98,7 +107,7 @@ def reach_of(trials: int, level: float) -> int:
 def best_trial(trials: pd.DataFrame, objective: Objective) -> int:
     """Return the position of the best of some trials; the first of equals."""
     scores = scores_of(trials, objective)
-    return int(scores.argmax() if HIGHER_IS_BETTER[objective] else scores.argmin())
+    return int(scores.argmax() if is_maximized(objective) else scores.argmin())
 
 
 def searches(trials: pd.DataFrame, repeats: int) -> Sequence[pd.DataFrame]:
