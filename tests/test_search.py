@@ -253,7 +253,8 @@ def test_a_plain_repro_runs_no_search(reproduced, tmp_path):
 def test_dvc_runs_all_of_it_from_nothing_and_nothing_of_the_experiment(searched, tmp_path):
     project = clone_project(tmp_path / "clone", SEARCH)
     done = project.run("dvc", "repro", "search/dvc.yaml:answer@sgd")
-    assert [name.split(":")[-1] for name in stages_run(done.stdout)] == ["prepare", "split", "trials@sgd", "answer@sgd"]
+    run = [name.split(":")[-1] for name in stages_run(done.stdout)]
+    assert run == ["check_params", "prepare", "split", "trials@sgd", "answer@sgd"]
     for name in ("trials.csv", "answer.json", "curves.csv", "surface.csv"):
         assert project.read(f"metrics/search/sgd/{name}") == searched.read(f"metrics/search/sgd/{name}")
     assert stages_run(project.run("dvc", "repro", "search/dvc.yaml:answer@sgd").stdout) == []
