@@ -37,7 +37,13 @@ from stages.evaluation.comparison import (
 )
 from stages.evaluation.images import image_units, majority_probabilities
 from stages.evaluation.initial_features import initial_grams
-from stages.evaluation.metrics import Probabilities, metrics_by_class, reliability
+from stages.evaluation.metrics import (
+    Probabilities,
+    classification_metrics,
+    metrics_by_class,
+    reliability,
+    sample_losses,
+)
 from stages.evaluation.statistics import (
     POWER,
     is_unstable,
@@ -55,7 +61,7 @@ from stages.models.compute import set_up_compute, worker_limit
 from stages.models.inference import predict_logits
 from stages.models.network import Network, build_network
 from stages.models.predictions import load_predictions, probabilities_of
-from stages.params import ARMS, HIGHER_IS_BETTER, Arm, Evidence, Params, Split, load_params
+from stages.params import ARMS, HIGHER_IS_BETTER, Arm, Evidence, Metric, Params, Split, load_params
 from stages.progress import with_progress
 
 SCORED: tuple[Split, ...] = ("train", "val", "test")
@@ -262,9 +268,10 @@ def weigh_evidence(
             "effective_units": sample.effective_units,
             "standard_errors": {"replicates": math.sqrt(parts.replicates), "images": math.sqrt(parts.images)},
             "near_duplicates": average,
-            "without_near_duplicates": paired_interval(difference_sample(evidence.metric, apart, pool), level)
-            .clipped(largest)
-            .model_dump()
+            "without_near_duplicates": {
+                **paired_interval(difference_sample(evidence.metric, apart, pool), level).clipped(largest).model_dump(),
+                "arms": mean_of_arms(evidence.metric, apart),
+            }
             if average and apart
             else None,
         },
@@ -274,6 +281,16 @@ def weigh_evidence(
         ]
         if last.low is not None
         else [],
+    }
+
+
+def mean_of_arms(metric: Metric, replicates: BySeed) -> dict[Arm, float]:
+    """Return a metric of each arm, as the mean over replicates."""
+    return {
+        arm: float(
+            np.mean([classification_metrics(of.labels, of.probabilities[arm])[metric] for of in replicates.values()])
+        )
+        for arm in ARMS
     }
 
 
@@ -331,7 +348,7 @@ def stack_replicates(replicates: BySeed, table: Callable[[ScoredReplicate, Arm],
 
 
 def predictions_table(prepared: Prepared, replicates: BySeed, arm: Arm) -> pd.DataFrame:
-    """Return the actual and the predicted class of every image of a split, and the probability of the predicted one."""
+    """Return of every image of a split its actual and its predicted class, the latter's probability, and the loss."""
     classes = prepared.classes
     return pd.concat(
         pd.DataFrame(
@@ -341,6 +358,7 @@ def predictions_table(prepared: Prepared, replicates: BySeed, arm: Arm) -> pd.Da
                 "actual": prepared.samples["class"].iloc[of_seed.rows],
                 "predicted": [classes[label] for label in of_seed.probabilities[arm].argmax(1)],
                 "confidence": of_seed.probabilities[arm].max(1),
+                "loss": sample_losses(of_seed.labels, of_seed.probabilities[arm]),
             }
         )
         for seed, of_seed in replicates.items()

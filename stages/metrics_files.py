@@ -51,6 +51,7 @@ class TrainingMetrics(Record):
 
     Attributes:
         learning_rates: layer group -> rate before the schedule scales it, from input to head; 0 where it never learns.
+        environment: processor, precision and versions that it was trained with; empty where an older file has none.
         mean: over the replicates, of the last epoch; one that diverged counts as the majority class.
         std: likewise.
         seeds: each of them.
@@ -58,6 +59,7 @@ class TrainingMetrics(Record):
     """
 
     learning_rates: Metrics
+    environment: dict[str, str] = {}
     mean: Metrics
     std: dict[str, float | None]
     seeds: Annotated[dict[int, Metrics], Field(min_length=1)]
@@ -174,6 +176,16 @@ class PlannedInterval(Record):
     shown_high: float
 
 
+class ArmsApart(Interval):
+    """The verdict's metric on some of the test images.
+
+    Attributes:
+        arms: arm -> mean over the replicates.
+    """
+
+    arms: dict[Arm, float]
+
+
 class Verdict(Interval):
     """What the evidence says, by a rule that is fixed beforehand.
 
@@ -187,7 +199,7 @@ class Verdict(Interval):
         effective_units: how many of equal size would say as much.
         standard_errors: of the estimate: the part of the replicates, and that of the images that they share.
         near_duplicates: test images that look like a training or validation image of their replicate, on average.
-        without_near_duplicates: the difference without these.
+        without_near_duplicates: the metric of both arms, and the difference, without these.
     """
 
     decision: Decision
@@ -199,7 +211,7 @@ class Verdict(Interval):
     effective_units: float
     standard_errors: dict[str, float]
     near_duplicates: float
-    without_near_duplicates: Interval | None
+    without_near_duplicates: ArmsApart | None
 
 
 class GoalMetric(Record):

@@ -20,14 +20,35 @@ def main() -> None:
     parser.add_argument("--against", metavar="REV", help="a commit, branch, tag or experiment to compare with")
     parser.add_argument("--picture", metavar="URL", help="of metrics/differences.svg, where its reader finds it")
     options = parser.parse_args()
-    revision = options.against
-    if revision is None:
+    if options.against is None:
         write_review_metrics()
     else:
-        from stages.reporting.changes import review_against  # which the stage itself does not need
-        from stages.reporting.tables import load_results
+        print_review(options.against, options.picture)
 
-        print(review_against(revision, load_results(), load_params(), options.picture))
+
+def print_review(revision: str, picture: str | None) -> None:
+    """Print what differs from a revision. The stage itself needs nothing of this."""
+    from stages.evaluation.changes import judge_changes
+    from stages.reporting.changes import incomparable, review_against
+    from stages.reporting.revision import predictions_here, read_revision
+    from stages.reporting.tables import load_results
+
+    results, params, before = load_results(), load_params(), read_revision(revision)
+    then = before.predictions[before.reviewed_arm(params.review.arm)]
+    judged = {}
+    if then is not None and not incomparable(before, results, params):
+        now = predictions_here(params.review.arm)
+        judged = judge_changes(then, now, groups_of_images() if results.prepare.groups else {})
+    print(review_against(before, results, params, judged, picture))
+
+
+def groups_of_images() -> dict[str, str]:
+    """Return the group of each image that has one."""
+    from stages.data.store import open_prepared
+
+    samples = open_prepared().samples
+    grouped = samples[samples["group"] != ""]
+    return dict(zip(grouped["image"], grouped["group"], strict=True))
 
 
 def write_review_metrics() -> None:

@@ -17,6 +17,7 @@ from stages.reporting.tables import (
     Results,
     averaged_over,
     conditions_sentence,
+    environment_sentence,
     failures_sentence,
     goal_sentence,
     load_results,
@@ -109,6 +110,7 @@ def print_for_people(results: Results) -> None:
         goal_sentence(results),
         "" if results.evaluation.verdict.decision == "unstable" else failures_sentence(results),
         near_duplicates_sentence(results),
+        environment_sentence(results),
         conditions_sentence(results),
     ):
         if sentence:

@@ -31,7 +31,7 @@ from stages.rates.schedules import lr_multipliers, rate_curves
 from stages.signals import Signals
 from stages.training.divergence import Divergence
 from stages.training.experiment import Experiment, open_experiment
-from stages.training.fingerprint import code_digests
+from stages.training.fingerprint import code_digests, describe_environment
 from stages.training.finished import kept_replicates, trained_replicates
 from stages.training.replicate import ReplicateJob
 from stages.training.replicate_store import ReplicateStore
@@ -163,7 +163,11 @@ def arm_metrics(results: dict[int, ReplicateResult], experiment: Experiment) -> 
         for seed, result in results.items()
     }
     diverged = {str(seed): asdict(result.diverged) for seed, result in results.items() if result.diverged}
-    return {**summarize_replicates(by_seed), **({"diverged": diverged} if diverged else {})}
+    return {
+        "environment": describe_environment(experiment.compute),
+        **summarize_replicates(by_seed),
+        **({"diverged": diverged} if diverged else {}),
+    }
 
 
 def final_metrics(result: ReplicateResult) -> dict[str, float]:

@@ -65,5 +65,13 @@ def read_yaml(path: Path) -> Any:
         OSError: the file cannot be read.
         yaml.YAMLError: it is not YAML.
     """
-    with path.open(encoding="utf-8") as file:
-        return yaml.load(file, Loader=Yaml12Loader)  # a subclass of SafeLoader
+    return parse_yaml(path.read_text(encoding="utf-8"))
+
+
+def parse_yaml(text: str) -> Any:
+    """Return the content of YAML; nothing in it is executed.
+
+    Raises:
+        yaml.YAMLError: it is not YAML.
+    """
+    return yaml.load(text, Loader=Yaml12Loader)  # a subclass of SafeLoader

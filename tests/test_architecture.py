@@ -108,7 +108,7 @@ def code_of(stage):
 
 
 # What a script does for an option, which the stages with other commands do not use.
-OPTIONS = {"stages.review": ("main", "--against"), "stages.split": ("for_search", "--search"),
+OPTIONS = {"stages.review": ("print_review", "--against"), "stages.split": ("for_search", "--search"),
            "stages.search": ("tell_first_look", "--trials")}  # fmt: skip
 
 

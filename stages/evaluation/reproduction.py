@@ -62,6 +62,7 @@ def overall(metrics: list[MetricComparison]) -> Outcome:
 
 # What follows from metrics that have a tolerance themselves, and so is not compared.
 DERIVED = {"std", "interval", "mcnemar", "goal", "verdict", "plan", "failures"}
+NOT_MEASURED = {"environment"}  # what it was trained with
 
 
 def _compare(
@@ -72,7 +73,7 @@ def _compare(
         spread = committed["std"]
     for key, value in committed.items():
         other = reproduced.get(key)
-        if key in DERIVED:
+        if key in DERIVED | NOT_MEASURED:
             continue
         if key == "diverged":  # where exactly is a matter of rounding
             yield MetricComparison(f"{prefix}{key}", sorted(value), sorted(other or {}), None)
@@ -84,7 +85,7 @@ def _compare(
     yield from (
         MetricComparison(f"{prefix}{key}", None, value, None)
         for key, value in reproduced.items()
-        if key not in {*committed, *DERIVED}
+        if key not in {*committed, *DERIVED, *NOT_MEASURED}
     )
 
 

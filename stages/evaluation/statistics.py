@@ -139,7 +139,7 @@ def variance_parts(sample: Sample) -> VarianceParts:
     pairs = replicates * (replicates - 1)
     shared = (float(covariances.sum()) - float(np.trace(covariances))) / pairs if pairs else 0.0
     between = float(sample.estimates.var(ddof=1)) if replicates > 1 else 0.0
-    if not between and shared <= 0:  # by chance the replicates agree in their means; what is left to go by
+    if not between:  # accuracies of few images tie by chance; what is left to go by
         between = max(own - shared, 0.0)
     return VarianceParts(between / replicates, max(shared, 0.0), (max(replicates - 1, 1), max(units - 1, 1)))
 
@@ -157,7 +157,7 @@ def paired_interval(sample: Sample, level: float = 1 - ERROR) -> Interval:
         return _without_interval(estimate, f"a replicate is tested on fewer than {MIN_SCORED} groups; set fewer folds")
     parts = variance_parts(sample)
     if not parts.total:
-        return _without_interval(estimate, "the arms differ by the same in every replicate and image")
+        return _without_interval(estimate, "the difference is the same in every replicate and image")
     quantile, error = parts.quantile(level), math.sqrt(parts.total)
     return Interval(
         estimate=estimate,

@@ -1,71 +1,99 @@
 """What a change changed, for the reviewer of a pull request, as Markdown."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-import dvc.api
-from dvc.exceptions import DvcException
 from dvc.utils.flatten import flatten
-from scipy import stats
-from scmrepo.exceptions import SCMError
 
-from stages.aggregate import Metrics
-from stages.errors import UserError, first_line
-from stages.files import METRICS, read_json
-from stages.params import ARMS, PARAMS_FILE, Params
+from stages.files import read_json
+from stages.metrics_files import Decision, Interval
+from stages.params import ARMS, Arm, Params
 from stages.reporting.markdown import markdown_table
+from stages.reporting.provenance import read_output_digests
+from stages.reporting.revision import DATA, REVIEW_METRICS, Revision, what_differs
 from stages.reporting.search_text import search_lines
-from stages.reporting.tables import MINUS, Results, goal_sentence, verdict_sentence
-
-Change: TypeAlias = tuple[float, float]  # the ends of its interval
-REVIEW_METRICS = METRICS / "review.json"
-
-# Which way is better. Test metrics are not among them: what is marked is tuned on.
-HIGHER_IS_BETTER = {"val_accuracy": True, "val_loss": False}
-MIN_REPLICATES = 2
-MARKS_EXPLAINED = (
-    "Validation metrics are marked by the 95 % interval of their change over replicates, paired where the seeds are "
-    "the same; it takes the images as given, and no correction is made for two metrics. Test metrics carry no mark: "
-    "what is marked is tuned on."
+from stages.reporting.tables import (
+    MINUS,
+    Results,
+    environment_sentence,
+    goal_sentence,
+    points,
+    verdict_sentence,
 )
-LEVEL = 0.95  # of the interval of a change, which decides its mark
+
+Judged: TypeAlias = Mapping[str, tuple[Interval, Decision]]  # metric -> interval of its change, and what it decides
+
+MARKS: dict[Decision, str] = {"better": "improved", "worse": "deteriorated", "no difference shown": "within chance"}
+MARKS_EXPLAINED = (
+    "Validation metrics are marked by the rule of the verdict: the 95 % interval of their change, paired by replicate "
+    "and image, counts both; no correction is made for two metrics. Test metrics carry no mark: what is marked is "
+    "tuned on."
+)
+# What both arms read of params.yaml, and so decides an arm whose own rates are the same.
+SHARED = ("data.", "model.", "optimizer.", "schedule.", "train.")
 
 
-def review_against(revision: str, results: Results, params: Params, picture: str | None = None) -> str:
+def incomparable(before: Revision, results: Results, params: Params) -> list[str]:
+    """Return why the metrics under review cannot be held against those of a revision; nothing where they can."""
+    arm = params.review.arm
+    return what_differs(before, before.reviewed_arm(arm), read_output_digests(), results.training[arm].environment)
+
+
+def review_against(
+    before: Revision, results: Results, params: Params, judged: Judged, picture: str | None = None
+) -> str:
     """Return the review of the workspace against a revision, as Markdown.
 
     Args:
-        revision: a commit, branch, tag or experiment.
+        before: the revision.
         results: of the workspace.
         params: of the workspace.
+        judged: the metrics that are marked; none where the two cannot be compared.
         picture: where the reader finds metrics/differences.svg; None shows none.
-
-    Raises:
-        UserError: Git knows no such revision.
     """
-    before_metrics, before_evaluation, before_params, before_training = _recorded(revision)
-    arm, before_arm = params.review.arm, before_params.get("review.arm", params.review.arm)
-    changes = {
-        metric: interval_of_change(before_training.get(before_arm, {}), results.training[arm].seeds, metric)
-        for metric in HIGHER_IS_BETTER
-    }
-    metrics = metric_rows(before_metrics, read_json(REVIEW_METRICS), changes)
-    changed = param_rows(before_params, flatten(params.model_dump()))
-    return "\n\n".join(
-        [
-            f"**{verdict_sentence(results)}**",
-            *([f"![Difference of every test metric with its interval]({picture})"] if picture else []),
-            goal_sentence(results),
-            _before(revision, before_evaluation),
-            *search_lines(),
-            f"### Metrics of the arm `{arm}`, against {f'`{before_arm}` at ' if arm != before_arm else ''}`{revision}`",
-            markdown_table(["metric", revision, "here", "change", ""], metrics) if metrics else "None differs.",
-            MARKS_EXPLAINED,
-            "### Parameters",
-            markdown_table(["parameter", revision, "here"], changed) if changed else "None differs.",
-        ]
-    )
+    arm, before_arm, flat = params.review.arm, before.reviewed_arm(params.review.arm), flatten(params.model_dump())
+    metrics = metric_rows(before.metrics, read_json(REVIEW_METRICS), judged)
+    changed = param_rows(before.params, flat)
+    differs = incomparable(before, results, params)
+    sentences = [
+        not_comparable_sentence(before.name, differs),
+        retrained_sentence(before, results, flat) if differs else "",
+        f"**{verdict_sentence(results)}**",
+        f"![Difference of every test metric with its interval]({picture})" if picture else "",
+        environment_sentence(results),
+        goal_sentence(results),
+        _before(before),
+        *search_lines(),
+        f"### Metrics of the arm `{arm}`, against {f'`{before_arm}` at ' if arm != before_arm else ''}`{before.name}`",
+        markdown_table(["metric", before.name, "here", "change", ""], metrics) if metrics else "None differs.",
+        "" if differs else MARKS_EXPLAINED,
+        "### Parameters",
+        markdown_table(["parameter", before.name, "here"], changed) if changed else "None differs.",
+    ]
+    return "\n\n".join(sentence for sentence in sentences if sentence)
+
+
+def not_comparable_sentence(revision: str, differs: list[str]) -> str:
+    """Return that metrics cannot be held against those of a revision, and why; nothing where they can."""
+    return f"**Not comparable with `{revision}`, so nothing is marked: {'; '.join(differs)}.**" if differs else ""
+
+
+def retrained_sentence(before: Revision, results: Results, params: Mapping[str, Any]) -> str:
+    """Return how far the arms moved whose settings and images are the same: so much the machine alone explains."""
+    if any(before.params.get(name) != value for name, value in params.items() if name.startswith(SHARED)):
+        return ""
+    digests = read_output_digests()
+    if any(before.digests.get(output) != digests.get(output) for output in DATA):
+        return ""
+    same: list[Arm] = [
+        arm for arm in ARMS if before.training[arm].get("learning_rates") == results.training[arm].learning_rates
+    ]
+    moved = [
+        f"{points(results.training[arm].mean['val_accuracy'] - before.training[arm]['mean']['val_accuracy'])} points "
+        f"of validation accuracy in the {arm} arm"
+        for arm in same
+    ]
+    return f"With the same settings and images, that alone explains {' and '.join(moved)}." if moved else ""
 
 
 def param_rows(before: dict[str, Any], after: dict[str, Any]) -> list[list[str]]:
@@ -78,13 +106,13 @@ def param_rows(before: dict[str, Any], after: dict[str, Any]) -> list[list[str]]
     ]
 
 
-def metric_rows(before: dict[str, Any], after: dict[str, Any], changes: dict[str, Change | None]) -> list[list[str]]:
+def metric_rows(before: dict[str, Any], after: dict[str, Any], judged: Judged) -> list[list[str]]:
     """Return a row for every metric that differs: its name, both values, the change, and what chance leaves of it.
 
     Args:
         before: content of metrics/review.json there.
         after: here.
-        changes: interval of the change of each metric that may be marked; None where there is none.
+        judged: the metrics that are marked.
     """
     rows = []
     for name in dict.fromkeys([*after, *before]):
@@ -92,62 +120,22 @@ def metric_rows(before: dict[str, Any], after: dict[str, Any], changes: dict[str
         if old == new:
             continue
         change = f"{new - old:+.4g}".replace("-", MINUS) if old is not None and new is not None else ""
-        mark = _mark(name, changes[name]) if change and name in changes else ""
+        mark = _mark(*judged[name]) if name in judged else ""
         rows.append([name, *("" if side is None else _shown(side) for side in (old, new)), change, mark])
     return rows
 
 
-def _mark(metric: str, change: Change | None) -> str:
-    if change is None:
-        return "too few replicates to tell"
-    low, high = change
-    ends = f"{low:+.3g} to {high:+.3g}".replace("-", MINUS)
-    if low <= 0 <= high:
-        return f"within chance ({ends})"
-    return f"{'improved' if (low > 0) == HIGHER_IS_BETTER[metric] else 'deteriorated'} ({ends})"
+def _mark(found: Interval, decision: Decision) -> str:
+    if found.low is None or found.high is None:
+        return f"cannot be told: {found.reason}"
+    return f"{MARKS[decision]} ({found.low:+.3g} to {found.high:+.3g})".replace("-", MINUS)
 
 
-def interval_of_change(before: dict[str, Any], after: Mapping[int, Metrics], metric: str) -> Change | None:
-    """Return the interval of the change of a metric over replicates, paired where both sides have the same seeds.
-
-    Args:
-        before: seed -> metrics there.
-        after: here.
-        metric: which.
-    """
-    old = {int(seed): of_seed[metric] for seed, of_seed in before.items() if metric in of_seed}
-    new = {seed: of_seed[metric] for seed, of_seed in after.items()}
-    if len(old) < MIN_REPLICATES or len(new) < MIN_REPLICATES:
-        return None
-    if old.keys() == new.keys():
-        found = stats.ttest_rel([new[seed] for seed in new], [old[seed] for seed in new])
-    else:
-        found = stats.ttest_ind(list(new.values()), list(old.values()), equal_var=False)
-    low, high = found.confidence_interval(LEVEL)
-    return (float(low), float(high)) if math.isfinite(low + high) else None
-
-
-def _before(revision: str, evaluation: dict[str, Any]) -> str:
+def _before(before: Revision) -> str:
     """Return what the decision and the goal were at a revision, which may be older than today's schema."""
-    decision = evaluation.get("verdict", {}).get("decision", "no verdict")
-    met = evaluation.get("goal", {}).get("differential", {}).get("met")
-    return f"At `{revision}`: {decision}; the goal was {'met' if met else 'not met'} by the differential arm."
-
-
-def _recorded(
-    revision: str,
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, dict[str, Any]]]:
-    """Ask DVC for the review metrics, the evaluation, the parameters, and both arms' replicates of a revision."""
-    try:
-        metrics = dvc.api.metrics_show(str(REVIEW_METRICS), rev=revision)
-        evaluation = dvc.api.metrics_show(str(METRICS / "evaluation.json"), rev=revision)
-        before_params = dvc.api.params_show(str(PARAMS_FILE), rev=revision)
-        training = {str(arm): dvc.api.metrics_show(str(METRICS / f"{arm}.json"), rev=revision) for arm in ARMS}
-    except (DvcException, SCMError, OSError) as error:
-        raise UserError(
-            f"--against: {revision} cannot be read ({first_line(error)}); give a commit or a branch"
-        ) from None
-    return metrics, evaluation, flatten(before_params), {arm: of.get("seeds", {}) for arm, of in training.items()}
+    decision = before.evaluation.get("verdict", {}).get("decision", "no verdict")
+    met = before.evaluation.get("goal", {}).get("differential", {}).get("met")
+    return f"At `{before.name}`: {decision}; the goal was {'met' if met else 'not met'} by the differential arm."
 
 
 def _shown(value: Any) -> str:

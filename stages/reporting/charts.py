@@ -22,6 +22,7 @@ COLOR = alt.Color(
 SHAPE = alt.Shape("arm:N", title=None, scale=alt.Scale(domain=list(ARMS)))
 SPLIT_COLORS = ["#009E73", "#CC79A7", "#E69F00"]
 MAX_LABELED_CLASSES = 20  # classes; beyond that a tile of the confusion matrix has no room for a number
+COUNTS = alt.Axis(tickMinStep=1, format=",d")  # there is no half image
 FEWER_LABELS = alt.Axis(labelOverlap=True)  # where a hundred classes have no room for all of them
 SPLIT_NAMES = {"train": "training", "val": "validation"}
 Chart: TypeAlias = Any  # one of altair's charts, which share no typed base
@@ -219,7 +220,7 @@ def class_balance(counts: pd.DataFrame) -> Chart:
         alt.Chart(counts)
         .mark_bar()
         .encode(
-            x=alt.X("images:Q"),
+            x=alt.X("images:Q", axis=COUNTS),
             y=alt.Y("class:N", title=None, sort=classes, axis=FEWER_LABELS),
             yOffset=alt.YOffset("split:N", sort=splits),
             color=alt.Color(

@@ -83,6 +83,7 @@ def render_page(results: Results, files: ResultFiles, prepared: Prepared, params
                 tables.conditions_sentence(results),
                 "" if results.evaluation.verdict.decision == "unstable" else tables.failures_sentence(results),
                 tables.near_duplicates_sentence(results),
+                tables.environment_sentence(results),
             )
             if sentence
         ],
@@ -117,7 +118,7 @@ def render_page(results: Results, files: ResultFiles, prepared: Prepared, params
         splits=tables.split_tables(results),
         groups=tables.group_table(results),
         by_class=class_table(files.per_class),
-        made_from={"images": _describe_images(results), **provenance()},
+        made_from={"images": _describe_images(results), **provenance(), **trained_with(results)},
         params=shown_params(params),
     )
 
@@ -158,7 +159,7 @@ def chart_sections(results: Results, files: ResultFiles) -> list[Section]:
         ),
         draw_section(
             "Confusion on validation",
-            "Share of the images of each actual class, over all seeds.",
+            "Share of each actual class, over all seeds: a row adds up to all of its images.",
             [confusion_matrix(files.predictions[arm], classes, arm) for arm in ARMS],
         ),
         draw_section(
@@ -194,6 +195,14 @@ def class_table(per_class: pd.DataFrame) -> list[dict[str, str]]:
         }
         for mean, spread in zip(means, spreads, strict=True)
     ]
+
+
+def trained_with(results: Results) -> dict[str, str]:
+    """Return with which processor and versions the arms were trained: one row where they are the same."""
+    described = {arm: ", ".join(results.training[arm].environment.values()) or "unknown" for arm in ARMS}
+    if len(set(described.values())) == 1:
+        return {"trained with": next(iter(described.values()))}
+    return {f"trained with, {arm}": text for arm, text in described.items()}
 
 
 def shown_params(params: Params) -> dict[str, object]:

@@ -5,15 +5,17 @@ import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from stages.yaml12 import read_yaml
 
+LOCK = Path("dvc.lock")
 PACKAGES = ("dvc", "torch", "torchvision", "timm", "numpy", "scikit-learn")
 
 
-def provenance(lock: Path = Path("dvc.lock")) -> dict[str, str]:
+def provenance(lock: Path = LOCK) -> dict[str, str]:
     """Return what can be found out here; what cannot is said to be unknown."""
     return {
         "commit": _commit(),
@@ -31,6 +33,20 @@ def _commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return f"made on top of {done.stdout.strip()}"
+
+
+def output_digests(lock: Any) -> dict[str, str]:
+    """Return DVC's digest of every output that it keeps, by the content of a dvc.lock."""
+    stages = lock.get("stages", {}) if isinstance(lock, dict) else {}
+    return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", []) if "md5" in out}
+
+
+def read_output_digests(lock: Path = LOCK) -> dict[str, str]:
+    """Return DVC's digest of every output here; none where nothing has been run."""
+    try:
+        return output_digests(read_yaml(lock))
+    except (OSError, yaml.YAMLError):
+        return {}
 
 
 def _fingerprint(lock: Path) -> str:

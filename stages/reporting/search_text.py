@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from stages.metrics_files import Interval
 from stages.params import HIGHER_IS_BETTER, METRIC_OF, Objective, SearchArm
-from stages.reporting.tables import METRIC_NAMES, MINUS, SCALES, interval, points, signed_difference
+from stages.reporting.tables import METRIC_NAMES, MINUS, SCALES, interval, points, signed_difference, value_text
 from stages.search_files import (
     ArmTrials,
     CurvePoint,
@@ -234,8 +234,8 @@ def searches_table(repeats: RepeatsAnswer | None) -> list[dict[str, str]]:
             "search": str(number),
             "one rate": _short(search.values["baseline"]),
             "two rates": _short(search.values["differential"]),
-            f"{metric}, one": _scored(search.scores["baseline"], repeats),
-            "two": _scored(search.scores["differential"], repeats),
+            f"{metric}, one": value_text(search.scores["baseline"], repeats.metric),
+            "two": value_text(search.scores["differential"], repeats.metric),
             "difference": _signed_score(search.scores["differential"] - search.scores["baseline"], repeats),
         }
         for number, search in enumerate(repeats.searches, start=1)
@@ -266,10 +266,6 @@ def _rates(values: Mapping[str, float]) -> str:
     if "lr.layer_decay" in values:
         return f"{values['lr.head']:g} for the head, × {values['lr.layer_decay']:g} a layer group below"
     return f"{values['lr.backbone']:g} / {values['lr.head']:g} (backbone / head)"
-
-
-def _scored(value: float, repeats: RepeatsAnswer) -> str:
-    return f"{100 * value:.1f} %" if SCALES[repeats.metric] == 100 else f"{value:.3f}"
 
 
 def _signed_score(value: float, repeats: RepeatsAnswer) -> str:

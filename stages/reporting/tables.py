@@ -149,8 +149,13 @@ def near_duplicates_sentence(results: Results) -> str:
     apart = verdict.without_near_duplicates
     if apart is None:
         return f"{beside}validated on; without them a class would be missing."
-    ends = "" if apart.low is None else f" ({interval(apart, SCALES[verdict.metric])})"
-    return f"{beside}validated on; without them the difference is {signed_difference(apart, verdict.metric)}{ends}."
+    scale, name = SCALES[verdict.metric], METRIC_NAMES[verdict.metric]
+    ends = f"without an interval: {apart.reason}" if apart.low is None else interval(apart, scale)
+    arms = ", ".join(f"{arm} {value_text(value, verdict.metric)}" for arm, value in apart.arms.items())
+    return (
+        f"{beside}validated on; without them test {name} is {arms}, and the difference "
+        f"{signed_difference(apart, verdict.metric)} ({ends})."
+    )
 
 
 def looks_table(results: Results) -> list[dict[str, str]]:
@@ -228,6 +233,21 @@ def replicates_for(results: Results, difference: float) -> str:
     return f"{said} is shown four times in five by about {bounds[1]} replicates (range {low} to {high})"
 
 
+def environment_sentence(results: Results) -> str:
+    """Return that the arms were trained with other processors or versions; nothing where they were not."""
+    baseline, differential = (results.training[arm].environment for arm in ARMS)
+    other = [name for name in {**baseline, **differential} if baseline.get(name) != differential.get(name)]
+    if not other:
+        return ""
+    named = "; ".join(
+        f"{name}: {baseline.get(name, 'unknown')} and {differential.get(name, 'unknown')}" for name in other
+    )
+    return (
+        f"The arms were not trained alike ({named}; baseline's first): part of their difference is due to that. "
+        f"`dvc repro --force` trains both here."
+    )
+
+
 def goal_sentence(results: Results) -> str:
     """Return whether the differential arm meets the goal, how often, and how the overfitting gaps differ."""
     goal, total = results.evaluation.goal.differential, results.evaluation.replicates
@@ -239,8 +259,18 @@ def goal_sentence(results: Results) -> str:
         f"replicates {'meets' if meeting == 1 else 'meet'} it. Its overfitting gap differs from the baseline's by "
         f"{points(counted.estimate)} points{_in_brackets(counted)} where training accuracy is counted while training, "
         f"and by {points(in_eval_mode.estimate)}{_in_brackets(in_eval_mode)} where it is measured in evaluation mode "
-        f"(95 % intervals, not the verdict's)."
+        f"({_note_on_intervals([counted, in_eval_mode])})."
     )
+
+
+def _note_on_intervals(found: list[Interval]) -> str:
+    """Return whose intervals stand there, and why some have none."""
+    reasons = list(dict.fromkeys(one.reason for one in found if one.low is None))
+    none = (
+        [f"{'no interval' if len(reasons) == 1 else 'no intervals'}: {'; '.join(map(str, reasons))}"] if reasons else []
+    )
+    some = ["95 % intervals, not the verdict's"] if any(one.low is not None for one in found) else []
+    return "; ".join([*some, *none])
 
 
 def goal_table(results: Results) -> list[dict[str, str]]:
@@ -410,6 +440,11 @@ def _as_summary(training: TrainingMetrics) -> Summary:
 
 def _interval_cell(found: Interval, scale: float) -> str:
     return "unknown" if found.low is None else interval(found, scale)
+
+
+def value_text(value: float, metric: Metric) -> str:
+    """Return a metric's value with its unit."""
+    return f"{100 * value:.1f} %" if SCALES[metric] == 100 else f"{value:.3f}"
 
 
 def signed_difference(found: Interval, metric: Metric) -> str:

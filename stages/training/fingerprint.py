@@ -78,16 +78,37 @@ def fingerprint(
         "data": dict(checksums),
         "code": code_digests(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "processor": [
-            {name: found for name, found in torch.cpu.get_capabilities().items() if not name.startswith("num_")},
-            torch.backends.cpu.get_cpu_capability(),
-            {name: os.environ.get(name) for name in ENVIRONMENT},
-            _gpus() if compute.device.type == "cuda" else None,
-            str(compute.dtype),
-        ],
+        "processor": _processor(compute),
         "format": FORMAT,
     }
     return hash_bytes(json.dumps(inputs, sort_keys=True).encode())
+
+
+def describe_environment(compute: Compute) -> dict[str, str]:
+    """Return what replicates are trained with here, for people and for a comparison with what others were.
+
+    The digits behind the processor's name tell apart what the fingerprint tells apart.
+    """
+    digest = hash_bytes(json.dumps(_processor(compute), sort_keys=True).encode())[:8]
+    name = torch.cpu.get_capabilities().get("cpu_name", platform.machine())
+    gpus = f", {', '.join(map(str, _gpus()))}" if compute.device.type == "cuda" else ""
+    return {
+        "processor": f"{name}, {torch.backends.cpu.get_cpu_capability()}{gpus} ({digest})",
+        "precision": str(compute.dtype).removeprefix("torch."),
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+    }
+
+
+def _processor(compute: Compute) -> list[object]:
+    """Return what of the machine decides the last bits of a result."""
+    return [
+        {name: found for name, found in torch.cpu.get_capabilities().items() if not name.startswith("num_")},
+        torch.backends.cpu.get_cpu_capability(),
+        {name: os.environ.get(name) for name in ENVIRONMENT},
+        _gpus() if compute.device.type == "cuda" else None,
+        str(compute.dtype),
+    ]
 
 
 def _gpus() -> list[object]:

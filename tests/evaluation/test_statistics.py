@@ -364,7 +364,7 @@ def test_without_any_spread_there_is_no_interval_and_nothing_is_shown(same):
     everywhere = crossed(np.full((3, 50), same))
     found = paired_interval(everywhere)
     assert (found.estimate, found.low) == (same, None)
-    assert found.reason == "the arms differ by the same in every replicate and image"
+    assert found.reason == "the difference is the same in every replicate and image"
     assert decided(everywhere) == set()
 
 

@@ -4,7 +4,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
 from stages.aggregate import summarize_replicates
 from stages.data.store import Prepared
@@ -20,8 +19,6 @@ from stages.metrics_files import (
     failure_bound,
 )
 from stages.params import ARMS, HIGHER_IS_BETTER, SPLITS, Goal
-from stages.reporting import changes
-from stages.reporting.changes import MARKS_EXPLAINED, interval_of_change, metric_rows, param_rows
 from stages.reporting.charts import (
     as_specification,
     as_svg,
@@ -40,6 +37,7 @@ from stages.reporting.markdown import markdown_table
 from stages.reporting.tables import (
     Results,
     conditions_sentence,
+    environment_sentence,
     failures_sentence,
     goal_sentence,
     goal_table,
@@ -253,6 +251,7 @@ def test_the_goal_sentence_has_both_gaps_with_their_intervals():
     assert said.endswith("(95 % intervals, not the verdict's).")
     alone = goal_sentence(build_results(seeds=[1], **UNKNOWN))
     assert "by −14.0 points where training accuracy is counted while training, and by −14.0 where" in alone
+    assert alone.endswith("(no interval: one replicate says nothing of the chance between replicates).")
 
 
 RATES_SAID = "rates 0.0001 / 0.01 (backbone / head) against 0.01 / 0.01"
@@ -390,14 +389,31 @@ def test_no_failure_leaves_a_rate_of_failures_open():
 
 def test_near_duplicates_are_told_with_the_difference_without_them():
     assert near_duplicates_sentence(build_results()) == ""
-    apart = {"near_duplicates": 3.5, "without_near_duplicates": {**INTERVAL, "estimate": 0.07}}
+    arms = {"arms": {"baseline": 0.8, "differential": 0.87}}
+    apart = {"near_duplicates": 3.5, "without_near_duplicates": {**INTERVAL, "estimate": 0.07, **arms}}
     assert near_duplicates_sentence(build_results(**apart)) == (
         "3.5 test images (in a replicate, on average) look almost like one it trained or validated on; without them "
-        "the difference is +7.0 points (+2.0 to +14.0)."
+        "test accuracy is baseline 80.0 %, differential 87.0 %, and the difference +7.0 points (+2.0 to +14.0)."
     )
-    without_ends = {"near_duplicates": 1, "without_near_duplicates": {"estimate": 0.07, "reason": "few"}}
-    assert near_duplicates_sentence(build_results(**without_ends)).endswith("the difference is +7.0 points.")
+    without_ends = {"near_duplicates": 1, "without_near_duplicates": {"estimate": 0.07, "reason": "few", **arms}}
+    assert near_duplicates_sentence(build_results(**without_ends)).endswith(
+        "and the difference +7.0 points (without an interval: few)."
+    )
     assert near_duplicates_sentence(build_results(near_duplicates=2)).endswith("without them a class would be missing.")
+
+
+def test_arms_that_were_not_trained_alike_are_told():
+    """As after training the one arm here that came from another machine's cache there."""
+    results = build_results()
+    assert environment_sentence(results) == ""
+    there, here = {"processor": "A, AVX2", "torch": "2.13.0"}, {"processor": "B, AVX512", "torch": "2.13.0"}
+    training = {
+        arm: results.training[arm].model_copy(update={"environment": environment})
+        for arm, environment in zip(ARMS, (there, here), strict=True)
+    }
+    assert environment_sentence(replace(results, training=training)).startswith(
+        "The arms were not trained alike (processor: A, AVX2 and B, AVX512; baseline's first): part of their "
+    )
 
 
 def plan(replicates=(2, 3, 5, 10, 20, 50), images=(1.0, 4.0)):
@@ -454,79 +470,6 @@ def test_a_table_in_markdown_keeps_what_it_is_given_and_escapes_bars():
         r"|:-----|-------:|",
         r"| x\|y |  0.010 |",
     ]
-
-
-def test_a_change_of_a_validation_metric_is_marked_by_its_interval_and_nothing_else_is():
-    before = {"val_accuracy": 0.85, "val_loss": 0.4, "test_accuracy": 0.2, "gone": 1.0, "same": 1.0}
-    after = {"val_accuracy": 0.80, "val_loss": 0.3, "test_accuracy": 0.9, "new": 2, "same": 1.0}
-    assert metric_rows(before, after, {"val_accuracy": (-0.07, 0.03), "val_loss": (-0.15, -0.05)}) == [
-        ["val_accuracy", "0.85", "0.8", "−0.05", "within chance (−0.07 to +0.03)"],
-        ["val_loss", "0.4", "0.3", "−0.1", "improved (−0.15 to −0.05)"],
-        ["test_accuracy", "0.2", "0.9", "+0.7", ""],
-        ["new", "", "2", "", ""],
-        ["gone", "1", "", "", ""],
-    ]
-
-
-@pytest.mark.parametrize(
-    ("metric", "change", "mark"),
-    [
-        ("val_accuracy", (0.01, 0.03), "improved (+0.01 to +0.03)"),
-        ("val_accuracy", (-0.03, -0.01), "deteriorated (−0.03 to −0.01)"),
-        ("val_loss", (0.01, 0.03), "deteriorated (+0.01 to +0.03)"),
-        ("val_loss", (0.0, 0.03), "within chance (+0 to +0.03)"),
-        ("val_loss", None, "too few replicates to tell"),
-    ],
-)
-def test_which_way_is_better_depends_on_the_metric(metric, change, mark):
-    assert metric_rows({metric: 0.5}, {metric: 0.6}, {metric: change})[0][-1] == mark
-
-
-def test_the_marks_are_not_the_words_of_a_verdict_and_test_metrics_have_none():
-    assert set(changes.HIGHER_IS_BETTER) == {"val_accuracy", "val_loss"}
-    assert "Test metrics carry no mark" in MARKS_EXPLAINED
-
-
-def replicates_of(values, first=1):
-    return {first + number: {"val_accuracy": value} for number, value in enumerate(values)}
-
-
-def test_a_change_is_paired_where_the_seeds_are_the_same():
-    before, after = [0.80, 0.85, 0.90], [0.81, 0.865, 0.91]
-    recorded = {str(seed): of_seed for seed, of_seed in reversed(replicates_of(before).items())}
-    expected = stats.ttest_rel(after, before).confidence_interval(0.95)
-    assert interval_of_change(recorded, replicates_of(after), "val_accuracy") == pytest.approx(tuple(expected))
-    other = stats.ttest_ind(after, before, equal_var=False).confidence_interval(0.95)
-    assert interval_of_change(recorded, replicates_of(after, first=7), "val_accuracy") == pytest.approx(tuple(other))
-
-
-@pytest.mark.parametrize(
-    ("before", "after"), [([0.8], [0.8, 0.9]), ([0.8, 0.9], [0.8]), ([], [0.8, 0.9]), ([0.8, 0.9], [0.8, np.nan])]
-)
-def test_a_change_of_too_few_replicates_has_no_interval(before, after):
-    assert interval_of_change(replicates_of(before), replicates_of(after), "val_accuracy") is None
-    assert interval_of_change({"1": {}, "2": {}}, replicates_of([0.8, 0.9]), "val_accuracy") is None
-
-
-@pytest.mark.parametrize(("replicates", "first"), [(3, 1), (3, 8), (5, 1)])
-def test_without_any_change_about_one_metric_in_twenty_is_marked(replicates, first):
-    random, trials, marked = np.random.default_rng(0), 1000, 0
-    for _ in range(trials):
-        before, after = random.normal(0.8, 0.02, (2, replicates))
-        interval = interval_of_change(replicates_of(before), replicates_of(after, first), "val_accuracy")
-        (found,) = metric_rows(
-            {"val_accuracy": before.mean()}, {"val_accuracy": after.mean()}, {"val_accuracy": interval}
-        )
-        marked += not found[-1].startswith("within chance")
-    assert marked <= stats.binom.ppf(0.999, trials, 0.05)
-
-
-def test_parameters_that_changed_came_or_went_have_a_row():
-    before, after = (
-        {"lr.head": 0.01, "lr.layer_decay": None, "old": 1},
-        {"lr.head": 0.02, "lr.layer_decay": None, "new": None},
-    )
-    assert param_rows(before, after) == [["lr.head", "0.01", "0.02"], ["new", "", "null"], ["old", "1", ""]]
 
 
 NAMES = ["plain", "</script><script>alert(1)</script>"]

@@ -1,0 +1,137 @@
+"""What a revision has recorded, asked of DVC, and whether it can be compared with what stands here."""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from dvc.api import DVCFileSystem
+from dvc.exceptions import DvcException
+from dvc.utils.flatten import flatten
+from scmrepo.exceptions import SCMError
+
+from stages.errors import UserError, first_line
+from stages.files import METRICS
+from stages.params import ARMS, PARAMS_FILE, Arm
+from stages.reporting.provenance import LOCK, output_digests
+from stages.yaml12 import parse_yaml
+
+REVIEW_METRICS = METRICS / "review.json"
+# What both arms read, the images before what is drawn from them -> what a reader should know where it differs.
+DATA = {"data/prepared": "other images", "data/splits.csv": "other splits"}
+TEXT_COLUMNS = ("image", "actual", "predicted")  # text, although a name may be a number such as 01
+
+
+@dataclass(frozen=True)
+class Revision:
+    """What a commit, branch, tag or experiment has recorded; files may be older than today's schema.
+
+    Attributes:
+        name: as the user wrote it.
+        metrics: content of metrics/review.json.
+        evaluation: of metrics/evaluation.json.
+        params: dotted name -> value.
+        training: arm -> content of metrics/ARM.json.
+        predictions: arm -> content of metrics/ARM_predictions.csv; None where it has none.
+        digests: output of a stage -> DVC's digest of it.
+    """
+
+    name: str
+    metrics: dict[str, Any]
+    evaluation: dict[str, Any]
+    params: dict[str, Any]
+    training: dict[Arm, dict[str, Any]]
+    predictions: dict[Arm, pd.DataFrame | None]
+    digests: dict[str, str]
+
+    def reviewed_arm(self, otherwise: Arm) -> Arm:
+        """Return whose metrics stand in metrics/review.json."""
+        arm: Arm = self.params.get("review.arm", otherwise)
+        return arm
+
+    def environment(self, arm: Arm) -> dict[str, str]:
+        """Return with what an arm was trained; nothing where an older file does not say."""
+        found: dict[str, str] = self.training[arm].get("environment", {})
+        return found
+
+
+def read_revision(name: str) -> Revision:
+    """Ask DVC for what a revision has recorded.
+
+    Raises:
+        UserError: Git knows no such revision, or it has no results.
+    """
+    try:
+        files = DVCFileSystem(rev=name)
+        read = {str(path): files.read_text(str(path)) for path in _wanted_files()}
+        predictions = {arm: f"{METRICS}/{arm}_predictions.csv" for arm in ARMS}
+        tables = {arm: files.read_text(path) if files.exists(path) else None for arm, path in predictions.items()}
+    except (DvcException, SCMError, OSError) as error:
+        raise UserError(
+            f"--against: {name} cannot be read ({first_line(error)}); give a commit or a branch that has results"
+        ) from None
+    return Revision(
+        name,
+        metrics=json.loads(read[str(REVIEW_METRICS)]),
+        evaluation=json.loads(read[f"{METRICS}/evaluation.json"]),
+        params=flatten(parse_yaml(read[str(PARAMS_FILE)])),
+        training={arm: json.loads(read[f"{METRICS}/{arm}.json"]) for arm in ARMS},
+        predictions={arm: None if text is None else read_predictions(text) for arm, text in tables.items()},
+        digests=output_digests(parse_yaml(read[str(LOCK)])),
+    )
+
+
+def _wanted_files() -> list[Path]:
+    of_arms = [METRICS / f"{arm}.json" for arm in ARMS]
+    return [PARAMS_FILE, LOCK, REVIEW_METRICS, METRICS / "evaluation.json", *of_arms]
+
+
+def predictions_here(arm: Arm) -> pd.DataFrame:
+    """Return the content of an arm's metrics/ARM_predictions.csv as it stands here.
+
+    Raises:
+        UserError: it is missing.
+    """
+    path = METRICS / f"{arm}_predictions.csv"
+    try:
+        return read_predictions(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise UserError(f"{path} is missing: run `dvc repro`, which makes it") from None
+
+
+def read_predictions(text: str) -> pd.DataFrame:
+    """Return the content of metrics/ARM_predictions.csv."""
+    return pd.read_csv(io.StringIO(text), keep_default_na=False, dtype=dict.fromkeys(TEXT_COLUMNS, str))
+
+
+def what_differs(
+    before: Revision, before_arm: Arm, digests: Mapping[str, str], environment: Mapping[str, str]
+) -> list[str]:
+    """Return what makes the metrics of an arm incomparable with those of a revision, for people; nothing is well.
+
+    Args:
+        before: the revision.
+        before_arm: whose metrics stand there.
+        digests: output of a stage -> DVC's digest of it, here.
+        environment: of the arm here.
+    """
+    differs = []
+    for output, said in DATA.items():
+        then, now = before.digests.get(output), digests.get(output)
+        if then != now:
+            differs.append(f"{said} ({output}: {_short(then)} there, {_short(now)} here)")
+            break  # other images are split in another way, too
+    there = before.environment(before_arm)
+    if not there:
+        return [*differs, "what it was trained with is not recorded there"]
+    other = [name for name in environment if environment[name] != there.get(name)]
+    return differs + [
+        f"another {name} ({there.get(name, 'unknown')} there, {environment[name]} here)" for name in other
+    ]
+
+
+def _short(digest: str | None) -> str:
+    return digest[:8] if digest else "unknown"
