@@ -7,7 +7,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PYTEST := python -m pytest -n 2 --dist worksteal
 
-.PHONY: help setup repro compare experiment search adopt test test-slow test-all test-processors browser fuzz lint format benchmark benchmark-peers screenshots clean
+.PHONY: help setup repro compare experiment experiments search adopt test test-slow test-all test-processors browser fuzz lint format benchmark benchmark-peers screenshots clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 24
@@ -31,6 +31,9 @@ compare: setup ## Show uniform against differential rates, from what has been tr
 	@dvc exp remove --quiet uniform 2> /dev/null || true
 	dvc exp run --temp --name uniform --set-param review.arm=baseline --allow-missing
 	dvc metrics diff uniform HEAD --targets metrics/review.json
+
+experiments: setup ## Show in a table that fits a screen how experiments differ: rates, accuracy, gap, goal
+	dvc exp show --no-pager --only-changed --precision 3 --drop '^(Created|train_accuracy|val_loss|stages/|data/|models/|metrics/|search/|report/|requirements)'
 
 experiment: setup ## Run a preset of experiments/, such as NAME=deitsch-2019, as a DVC experiment beside the workspace
 	@test -f "experiments/$(NAME)" || { echo "Name one of them, such as NAME=deitsch-2019: $$(ls experiments)" >&2; exit 1; }

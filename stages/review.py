@@ -10,7 +10,7 @@ import argparse
 from stages.errors import run_cli
 from stages.files import METRICS, write_json
 from stages.metrics_files import read_evaluation, read_training_metrics
-from stages.params import load_params
+from stages.params import load_params, read_params
 
 
 def main() -> None:
@@ -28,18 +28,20 @@ def main() -> None:
 
 def print_review(revision: str, picture: str | None) -> None:
     """Print what differs from a revision. The stage itself needs nothing of this."""
+    from dvc.utils.flatten import flatten
+
     from stages.evaluation.changes import judge_changes
     from stages.reporting.changes import incomparable, review_against
     from stages.reporting.revision import predictions_here, read_revision
     from stages.reporting.tables import load_results
 
-    results, params, before = load_results(), load_params(), read_revision(revision)
-    then = before.predictions[before.reviewed_arm(params.review.arm)]
+    results, arm, before = load_results(), load_params().review.arm, read_revision(revision)
+    then = before.predictions[before.reviewed_arm(arm)]
     judged = {}
-    if then is not None and not incomparable(before, results, params):
-        now = predictions_here(params.review.arm)
+    if then is not None and not incomparable(before, results, arm):
+        now = predictions_here(arm)
         judged = judge_changes(then, now, groups_of_images() if results.prepare.groups else {})
-    print(review_against(before, results, params, judged, picture))
+    print(review_against(before, results, flatten(read_params()), judged, picture))
 
 
 def groups_of_images() -> dict[str, str]:
@@ -52,19 +54,22 @@ def groups_of_images() -> dict[str, str]:
 
 
 def write_review_metrics() -> None:
-    """Write the metrics of the arm under review, means over the replicates."""
+    """Write the metrics of the arm under review that people compare, means over the replicates.
+
+    They are few, so that DVC's tables fit a screen; all the others stand in metrics/evaluation.json.
+    """
     arm = load_params().review.arm
-    training, evaluation = read_training_metrics()[arm], read_evaluation()
-    train, gap = evaluation.train.arm(arm).mean, evaluation.eval_mode.arm(arm).mean
+    training, evaluation = read_training_metrics()[arm].mean, read_evaluation()
+    decides = evaluation.verdict.metric
     write_json(
         METRICS / "review.json",
         {
-            **training.mean,
-            "train_accuracy_eval_mode": train["accuracy"],
-            "train_loss_eval_mode": train["loss"],
-            "overfitting_gap_eval_mode": gap["overfitting_gap"],
-            **{f"test_{metric}": value for metric, value in evaluation.test.arm(arm).mean.items()},
-            "replicates_meeting_goal": evaluation.goal.arm(arm).replicates_meeting,
+            "train_accuracy": training["train_accuracy"],
+            "val_accuracy": training["val_accuracy"],
+            "val_loss": training["val_loss"],
+            "gap": training["overfitting_gap"],
+            f"test_{decides}": evaluation.test.arm(arm).mean[decides],
+            "meeting_goal": evaluation.goal.arm(arm).replicates_meeting,
         },
     )
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FOLDER = METRICS / "search"
 CHECKSUMS_FILE = Path("data/prepared/checksums.json")  # of all that `prepare` wrote
+RULE_OF_THUMB = (0.0001, 0.01)  # rates of backbone and head, which people copy
 Values = dict[str, float]  # dotted name of a parameter, or name of a metric -> value
 
 

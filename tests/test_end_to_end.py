@@ -35,12 +35,16 @@ def test_the_committed_network_and_its_weights_run_through_the_whole_flow(reprod
 
 
 @pytest.mark.slow
-def test_an_experiment_retrains_the_arm_whose_rates_it_changes_and_no_other(project):
+def test_an_experiment_retrains_the_arm_whose_rates_it_changes_and_no_other(project, monkeypatch):
     done = project.run("dvc", "exp", "run", "-S", "+lr.groups.stage5=0.003", "-S", "lr.head=0.02")
     rerun = ["check_params", "evaluate", "report", "review", "train_differential"]
     assert sorted(stages_run(done.stdout)) == rerun
     rates = project.read_json("metrics/differential.json")["learning_rates"]
     assert (rates["stage5"], rates["head"]) == (0.003, 0.02)
+    monkeypatch.setenv("COLUMNS", "100")
+    shown = project.run("make", "-o", ".venv/ready", "experiments").stdout
+    assert "…" not in shown  # where DVC cuts a cell
+    assert " lr.head " in shown and "lr.groups.stage5" in shown
 
 
 @pytest.mark.slow

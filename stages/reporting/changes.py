@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from dvc.utils.flatten import flatten
-
 from stages.files import read_json
 from stages.metrics_files import Decision, Interval
-from stages.params import ARMS, Arm, Params
+from stages.params import ARMS, Arm
 from stages.reporting.markdown import markdown_table
 from stages.reporting.provenance import read_output_digests
 from stages.reporting.revision import DATA, REVIEW_METRICS, Revision, what_differs
@@ -33,31 +31,31 @@ MARKS_EXPLAINED = (
 SHARED = ("data.", "model.", "optimizer.", "schedule.", "train.")
 
 
-def incomparable(before: Revision, results: Results, params: Params) -> list[str]:
-    """Return why the metrics under review cannot be held against those of a revision; nothing where they can."""
-    arm = params.review.arm
+def incomparable(before: Revision, results: Results, arm: Arm) -> list[str]:
+    """Return why the metrics of an arm cannot be held against those under review there; nothing where they can."""
     return what_differs(before, before.reviewed_arm(arm), read_output_digests(), results.training[arm].environment)
 
 
 def review_against(
-    before: Revision, results: Results, params: Params, judged: Judged, picture: str | None = None
+    before: Revision, results: Results, written: Mapping[str, Any], judged: Judged, picture: str | None = None
 ) -> str:
     """Return the review of the workspace against a revision, as Markdown.
 
     Args:
         before: the revision.
         results: of the workspace.
-        params: of the workspace.
+        written: params.yaml of the workspace, by dotted names.
         judged: the metrics that are marked; none where the two cannot be compared.
         picture: where the reader finds metrics/differences.svg; None shows none.
     """
-    arm, before_arm, flat = params.review.arm, before.reviewed_arm(params.review.arm), flatten(params.model_dump())
+    arm: Arm = written["review.arm"]
+    before_arm = before.reviewed_arm(arm)
     metrics = metric_rows(before.metrics, read_json(REVIEW_METRICS), judged)
-    changed = param_rows(before.params, flat)
-    differs = incomparable(before, results, params)
+    changed = param_rows(before.params, written)
+    differs = incomparable(before, results, arm)
     sentences = [
         not_comparable_sentence(before.name, differs),
-        retrained_sentence(before, results, flat) if differs else "",
+        retrained_sentence(before, results, written) if differs else "",
         f"**{verdict_sentence(results)}**",
         f"![Difference of every test metric with its interval]({picture})" if picture else "",
         environment_sentence(results),
@@ -85,8 +83,10 @@ def retrained_sentence(before: Revision, results: Results, params: Mapping[str, 
     digests = read_output_digests()
     if any(before.digests.get(output) != digests.get(output) for output in DATA):
         return ""
-    same: list[Arm] = [
-        arm for arm in ARMS if before.training[arm].get("learning_rates") == results.training[arm].learning_rates
+    same = [
+        arm
+        for arm in ARMS
+        if before.environment(arm) and before.training[arm]["learning_rates"] == results.training[arm].learning_rates
     ]
     moved = [
         f"{points(results.training[arm].mean['val_accuracy'] - before.training[arm]['mean']['val_accuracy'])} points "
@@ -96,7 +96,7 @@ def retrained_sentence(before: Revision, results: Results, params: Mapping[str, 
     return f"With the same settings and images, that alone explains {' and '.join(moved)}." if moved else ""
 
 
-def param_rows(before: dict[str, Any], after: dict[str, Any]) -> list[list[str]]:
+def param_rows(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[list[str]]:
     """Return a row for every parameter that differs, is new, or has gone: its dotted name and both values."""
     absent = object()
     return [

@@ -149,7 +149,7 @@ def chart_sections(results: Results, files: ResultFiles) -> list[Section]:
         ),
         draw_section(
             "How far each layer group changed",
-            "First the weights: L2 norm of their change over that of the first weights. Then what they make of "
+            "First the weights: the norm of their change over that of the first weights. Then what they make of "
             "some images: linear CKA of the features before and after training; 1 means the same up to rotation and "
             "scale. Means over the seeds.",
             [

@@ -6,6 +6,7 @@ from stages.metrics_files import Interval
 from stages.params import HIGHER_IS_BETTER, METRIC_OF, Objective, SearchArm
 from stages.reporting.tables import METRIC_NAMES, MINUS, SCALES, interval, points, signed_difference, value_text
 from stages.search_files import (
+    RULE_OF_THUMB,
     ArmTrials,
     CurvePoint,
     Curves,
@@ -153,7 +154,8 @@ def thumb_sentence(surface: SurfaceAnswer) -> str:
     """Return what the rule of thumb would cost."""
     place = surface.places.get("rule_of_thumb")
     if place is None:
-        return "The rule of thumb, 0.0001 / 0.01, lies outside of the space that was searched."
+        backbone, head = RULE_OF_THUMB
+        return f"The rule of thumb, {backbone:g} / {head:g}, lies outside of the space that was searched."
     behind = place.behind_best
     rates = f"{place.backbone:g} / {place.head:g}"
     return (

@@ -11,6 +11,7 @@ from stages.errors import UserError
 from stages.metrics_files import SplitMetrics
 from stages.params import Objective, Params, SearchArm, SearchRange, Study
 from stages.search_files import (
+    RULE_OF_THUMB,
     ArmTrials,
     Chance,
     CurvePoint,
@@ -61,7 +62,6 @@ SURFACE_METRICS = ("val_loss", "val_accuracy", "overfitting_gap")
 PLANE_ARMS = ("baseline", "differential")
 NO_POINTS: Points = np.empty((0, 2))
 EDGE = 0.05  # of a range, at its end; 1 in 10 draws lies at one
-RULE_OF_THUMB = (0.0001, 0.01)  # backbone and head, which people copy
 MARGIN = 0.01  # of validation accuracy, by which two rates should be ahead
 MIN_FOR_SURFACE = 12  # finished trials of both arms; of fewer, a surface says nothing
 TAILS = [2.5, 97.5]  # percent
