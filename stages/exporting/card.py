@@ -133,7 +133,7 @@ def _base_model(exported: Exported, found: Evidence | str) -> str | None:
     if not isinstance(found, Evidence) or exported.library != "timm" or found.params["model"]["weights"] != "default":
         return None
     config: Any = timm.get_pretrained_cfg(exported.name)
-    return f"{config.hf_hub_id}{exported.name}.{config.tag}" if config and config.hf_hub_id == "timm/" else None
+    return config.hf_hub_id if config else None
 
 
 def _unknown(reason: str) -> str:

@@ -33,6 +33,7 @@ OF_OTHER_WEIGHTS = ("tag", "license", "description", "origin_url", "paper_name",
                     "label_descriptions")  # fmt: skip
 
 Images = Sequence[Path]
+ANY_NUMBER_OF_IMAGES = ({0: torch.export.Dim("batch", min=1)},)
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,7 @@ def _write_onnx(network: Network, exported: Exported, folder: Path) -> None:
         _trace(network, exported),
         input_names=[PIXELS],
         output_names=[LOGITS],
+        dynamic_shapes=ANY_NUMBER_OF_IMAGES,
         opset_version=OPSET,
         verbose=False,
     )
@@ -163,8 +165,7 @@ def _trace(network: Network, exported: Exported) -> torch.export.ExportedProgram
     """Return the network as a graph of operations that takes any number of images."""
     size = exported.image_size
     example = torch.zeros(2, size, size, exported.channels, dtype=torch.uint8)
-    batch = torch.export.Dim("batch", min=1)
-    program = torch.export.export(PixelsToLogits(network), (example,), dynamic_shapes=({0: batch},))
+    program = torch.export.export(PixelsToLogits(network), (example,), dynamic_shapes=ANY_NUMBER_OF_IMAGES)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it names the folders of this machine
     return program
