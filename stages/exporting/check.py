@@ -17,8 +17,8 @@ from stages.models.network import Network
 CHECKED = 32  # images
 
 # Of the largest logit. Other libraries sum in another order: of eleven networks with 0.1 to 130 million weights the
-# worst was 0.000007 off, the trained one of the sample images in ONNX; a forgotten normalization or BatchNorm in
-# training mode moves logits by a tenth and more (tests/exporting/test_check.py).
+# worst was 0.000007 off, the trained one of the sample images in ONNX; colors in another order or
+# BatchNorm in training mode move logits by a hundredth at least (tests/test_export.py).
 TOLERANCE = 1e-4
 
 
