@@ -139,8 +139,6 @@ def _write_onnx(network: Network, exported: Exported, folder: Path) -> None:
         verbose=False,
     )
     assert written is not None  # as it is where it writes no file
-    for node in written.model.graph.all_nodes():
-        node.metadata_props.clear()  # how torch's exporter came to it
     written.model.metadata_props[KEY] = exported.model_dump_json()
     path = folder / ONNX_FILE
     written.save(path, external_data=False)
