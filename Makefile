@@ -7,7 +7,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PYTEST := python -m pytest -n 2 --dist worksteal
 
-.PHONY: help setup repro compare experiment experiments search adopt test test-slow test-all test-processors browser fuzz lint format benchmark benchmark-peers screenshots clean
+.PHONY: help setup repro compare experiment experiments search adopt test test-slow test-all test-processors export-requirements browser fuzz lint format benchmark benchmark-peers screenshots clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 24
@@ -57,10 +57,10 @@ adopt: setup ## Write the rates that a search found into params.yaml; STUDY=adam
 test: setup ## Run the tests that every change needs
 	$(PYTEST) -m "not slow"
 
-test-slow: setup browser ## Run the tests that `make test` leaves out
+test-slow: setup export-requirements browser ## Run the tests that `make test` leaves out
 	$(PYTEST) -m slow
 
-test-all: setup browser ## Run every test
+test-all: setup export-requirements browser ## Run every test
 	$(PYTEST)
 
 # As the machine is, without AVX-512, and with the arithmetic that every processor has.
@@ -74,6 +74,12 @@ test-processors: setup ## Run `make test` under other instruction sets of the pr
 		echo "== tests with $${setting:-the processor as it is}"; \
 		env $$setting $(PYTEST) -m "not slow" || { echo "failed with $${setting:-the processor as it is}"; exit 1; }; \
 	done
+
+export-requirements: $(VENV)/ready-export ## Install what ONNX needs; without it `make test` skips its tests
+
+$(VENV)/ready-export: $(VENV)/ready requirements-export.txt
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt -r requirements-export.txt
+	touch $@
 
 browser: ## Get the browser for the tests of the report page, where Debian's packages have it
 	@if command -v chromium > /dev/null || command -v google-chrome > /dev/null; then :; \

@@ -287,6 +287,15 @@ def clone(tmp_path: Path) -> Callable[..., Project]:
 
 
 @pytest.fixture
+def alone(tmp_path: Path) -> Project:
+    """A folder that holds the checkpoint of a gray network and nothing else."""
+    from tests.checkpoints import make_checkpoint
+
+    make_checkpoint(tmp_path / "seed-1.safetensors")
+    return Project(tmp_path)
+
+
+@pytest.fixture
 def samples() -> pd.DataFrame:
     """A table of 60 samples: two classes in two strata each."""
     random = np.random.default_rng(0)

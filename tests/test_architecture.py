@@ -34,7 +34,7 @@ def with_study(content):
 PIPELINE = stages_of("dvc.yaml")
 SEARCH = {f"search {name}": stage for name, stage in stages_of("search/dvc.yaml").items()}
 STAGES = PIPELINE | SEARCH
-ROOMS = ["data", "models", "rates", "training", "evaluation", "reporting", "tuning"]
+ROOMS = ["data", "models", "rates", "training", "evaluation", "reporting", "tuning", "exporting"]
 
 # What carries values and words but decides no result: a change there needs no rerun.
 CARRIERS = {"stages.errors", "stages.params", "stages.progress", "stages.signals", "stages.yaml12"}
@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "evaluation": {"models"},
     "reporting": {"data"},
     "tuning": {"rates"},
+    "exporting": {"data", "models", "reporting"},
 }
 
 
