@@ -1,6 +1,7 @@
 """Charts in Vega-Lite, the language of DVC's own plots. Every one is a single view, so that it fits any width."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import altair as alt
@@ -8,7 +9,7 @@ import pandas as pd
 import vl_convert
 
 from stages.metrics_files import Evaluation, PlannedInterval
-from stages.params import ARMS, HIGHER_IS_BETTER, Arm
+from stages.params import ARMS, HIGHER_IS_BETTER, Arm, Metric
 from stages.reporting.tables import METRIC_NAMES
 
 # Okabe and Ito's blue and vermilion: distinguishable to everyone, and readable on white and on black.
@@ -61,14 +62,20 @@ def learning_curves(curves: dict[Arm, pd.DataFrame], split: str, metric: str) ->
     return band + line
 
 
-def metric_differences(evaluation: Evaluation) -> Chart:
-    """Draw every test metric's difference with its interval around zero, the verdict's first, each replicate a dot.
+def metric_differences(evaluation: Evaluation, metrics: Sequence[Metric] = ()) -> Chart:
+    """Draw test metrics' differences with their intervals around zero, the verdict's first, each replicate a dot.
 
     All stand on one axis in hundredths of their unit, turned so that the differential arm is better on the right.
+
+    Args:
+        evaluation: content of metrics/evaluation.json.
+        metrics: which; all where none is named.
     """
     verdict = evaluation.verdict
     rows, dots = [], []
     for metric, found in evaluation.test.interval.items():
+        if metrics and metric not in metrics:
+            continue
         sign = 1 if HIGHER_IS_BETTER[metric] else -1
         is_verdict = metric == verdict.metric
         shown = verdict if is_verdict else found

@@ -9,7 +9,7 @@ import pandas as pd
 from stages.data.store import Prepared
 from stages.errors import UserError
 from stages.files import METRICS
-from stages.params import ARMS, SPLITS, Arm, Params
+from stages.params import ARMS, SPLITS, Arm, Params, read_params
 from stages.reporting import tables
 from stages.reporting.charts import (
     class_balance,
@@ -22,12 +22,14 @@ from stages.reporting.charts import (
     reliability_diagram,
 )
 from stages.reporting.disagreements import find_disagreements
-from stages.reporting.provenance import provenance
+from stages.reporting.provenance import NOT_OF_THE_RESULT, provenance, run_command
 from stages.reporting.sections import Section, draw_section, render
 from stages.reporting.tables import Results
 
 CONTACT_SHEET = Path("data/contact_sheet.svg")
 NAME_COLUMNS = ("image", "actual", "predicted", "class")  # text, although a name may be a number such as 01
+INTERVAL_HEIGHT = 46  # pixels
+RATES = "Learning rates"
 PATH_PARAMS = ("data.path", "data.table", "model.weights")  # perhaps absolute
 
 
@@ -76,6 +78,15 @@ def render_page(results: Results, files: ResultFiles, prepared: Prepared, params
     return render(
         "page.html.j2",
         verdict=tables.verdict_sentence(results),
+        interval=draw_section(
+            "The verdict's interval",
+            "",
+            [metric_differences(results.evaluation, [results.evaluation.verdict.metric])],
+            height=INTERVAL_HEIGHT,
+        ),
+        arms_rows=tables.arms_table(results),
+        next=tables.next_sentence(results),
+        command=run_command(read_params()),
         statements=[
             sentence
             for sentence in (
@@ -104,6 +115,7 @@ def render_page(results: Results, files: ResultFiles, prepared: Prepared, params
         ),
         plan_rows=tables.plan_table(results),
         looks=tables.looks_table(results),
+        rate_rows=tables.rate_table(results),
         goal_rows=tables.goal_table(results),
         arms=ARMS,
         columns=[*ARMS, "difference"],
@@ -126,7 +138,7 @@ def render_page(results: Results, files: ResultFiles, prepared: Prepared, params
 def chart_sections(results: Results, files: ResultFiles) -> list[Section]:
     """Return the sections between the goal and the images."""
     evaluation = results.evaluation
-    rates = {arm: results.training[arm].learning_rates for arm in ARMS}
+    changing = any(files.rates[arm].groupby("layer_group")["learning_rate"].nunique().max() > 1 for arm in ARMS)
     weight_change = {arm: evaluation.relative_weight_change.arm(arm).mean for arm in ARMS}
     cka = {arm: evaluation.linear_cka.arm(arm).mean for arm in ARMS}
     classes = list(results.prepare.classes)
@@ -142,10 +154,10 @@ def chart_sections(results: Results, files: ResultFiles) -> list[Section]:
             ],
         ),
         draw_section(
-            "Learning rates",
-            "Of each layer group from input to head, then step by step as the schedule scales them. What is frozen "
-            "has no mark and no line.",
-            [group_marks(rates, "learning rate"), *(rate_curves(files.rates[arm], arm) for arm in ARMS)],
+            RATES,
+            "Of each layer group from input to head"
+            + (", then step by step as the schedule scales them; what is frozen has no line." if changing else "."),
+            [rate_curves(files.rates[arm], arm) for arm in ARMS] if changing else [],
         ),
         draw_section(
             "How far each layer group changed",
@@ -207,7 +219,7 @@ def trained_with(results: Results) -> dict[str, str]:
 
 def shown_params(params: Params) -> dict[str, object]:
     """Return every parameter that made the result, by its dotted name."""
-    flat = pd.json_normalize(params.model_dump(exclude={"review", "resume"})).iloc[0].items()
+    flat = pd.json_normalize(params.model_dump(exclude=set(NOT_OF_THE_RESULT))).iloc[0].items()
     return {str(key): without_folders(value) if key in PATH_PARAMS else value for key, value in flat}
 
 

@@ -2,16 +2,22 @@
 
 import os
 import platform
+import re
+import shlex
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import yaml
+from dvc.utils.flatten import flatten
 
-from stages.yaml12 import read_yaml
+from stages.params import PARAMS_FILE
+from stages.yaml12 import parse_yaml, read_yaml
 
 LOCK = Path("dvc.lock")
+NOT_OF_THE_RESULT = ("review", "resume", "replicate_store", "search")  # sections of params.yaml that change no result
 PACKAGES = ("dvc", "torch", "torchvision", "timm", "numpy", "scikit-learn")
 
 
@@ -33,6 +39,40 @@ def _commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return f"made on top of {done.stdout.strip()}"
+
+
+def run_command(written: Mapping[str, Any]) -> str:
+    """Return what to type to have this run again: the commit, and the parameters that differ from it.
+
+    Args:
+        written: content of params.yaml.
+    """
+    try:
+        done = subprocess.run(["git", "show", f"HEAD:./{PARAMS_FILE}"], capture_output=True, text=True, check=True)
+        committed = flatten(parse_yaml(done.stdout))
+        commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError, yaml.YAMLError):
+        return "dvc repro"
+    changed = {
+        name: value
+        for name, value in flatten(written).items()
+        if name.split(".")[0] not in NOT_OF_THE_RESULT and (name not in committed or committed[name] != value)
+    }
+    overrides = "".join(f" -S {shlex.quote(f'{name}={_override(value)}')}" for name, value in changed.items())
+    return f"git checkout {commit.stdout.strip()} && dvc " + (f"exp run{overrides}" if overrides else "repro")
+
+
+def _override(value: Any) -> str:
+    """Return a value as Hydra's grammar of overrides has it."""
+    if value is None:
+        return "null"
+    if isinstance(value, list):
+        return f"[{','.join(map(_override, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}: {_override(of_key)}' for key, of_key in value.items())}}}"
+    if isinstance(value, str) and not re.fullmatch(r"[\w./:-]+", value):
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def output_digests(lock: Any) -> dict[str, str]:

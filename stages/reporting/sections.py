@@ -1,14 +1,17 @@
 """What every page is made of: headings with charts, and the template around them."""
 
+import re
 from dataclasses import dataclass
 
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from stages.reporting.charts import Chart, as_specification, as_svg
 
 CHART_HEIGHT = 240  # pixels
+SCRIPT = "/* Vega */"  # where the template has Vega, which may hold whatever looks like a heading
+CONTENTS = "<!-- contents -->"  # where a template wants the list of its headings
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,9 @@ def draw_section(title: str, explanation: str, charts: list[Chart], height: int 
 def _title(chart: Chart) -> str:
     """Return what a chart shows: its title, or that of its upright axis."""
     described = chart.to_dict()
-    return str(described.get("title") or described.get("encoding", {}).get("y", {}).get("title") or "accuracy")
+    layers = [described, *described.get("layer", [])]
+    titles = [layer.get("title") or layer.get("encoding", {}).get("y", {}).get("title") for layer in layers]
+    return str(next(filter(None, titles), "every value"))
 
 
 def render(template: str, **content: object) -> str:
@@ -66,5 +71,22 @@ def render(template: str, **content: object) -> str:
         content: what it shows.
     """
     environment = Environment(loader=PackageLoader("stages.reporting", "."), autoescape=True, undefined=StrictUndefined)
+    environment.filters["code"] = with_code
     script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
-    return environment.get_template(template).render(script=Markup(script), **content)
+    page = environment.get_template(template).render(script=Markup(SCRIPT), **content)
+    return with_contents(page).replace(SCRIPT, script)
+
+
+def with_code(sentence: str) -> Markup:
+    """Return a sentence in which what stands between backticks is code."""
+    return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(sentence))))
+
+
+def with_contents(page: str) -> str:
+    """Return a page with a name for each of its headings, and a list of them where it asks for one."""
+    titles = re.findall("<h2>(.*?)</h2>", page)
+    names = {title: re.sub("[^a-z]+", "-", title.lower()).strip("-") for title in titles}
+    for title, name in names.items():
+        page = page.replace(f"<h2>{title}</h2>", f'<h2 id="{name}">{title}</h2>')
+    entries = "".join(f'<li><a href="#{name}">{title}</a></li>' for title, name in names.items())
+    return page.replace(CONTENTS, f'<nav aria-label="Contents"><ul>{entries}</ul></nav>')

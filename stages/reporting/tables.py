@@ -73,6 +73,45 @@ def verdict_sentence(results: Results) -> str:
     return f"{measured}{_what_chance_leaves_open(results)}.{_note_on_groups(verdict)}"
 
 
+def next_sentence(results: Results) -> str:
+    """Return which of the two settings to take, as far as the verdict goes, and what to type to find better ones."""
+    baseline, differential = (_describe_rates(results.training[arm].learning_rates) for arm in ARMS)
+    search = "`make search` looks for better rates, of both arms alike."
+    return {
+        "better": f"Of the two, take the differential rates, {differential} (backbone / head). {search}",
+        "worse": f"Of the two, take the baseline's rates, {baseline} (backbone / head). {search}",
+        "no difference shown": "As far as this shows, either setting will do. `python -m stages.summary --plan` says "
+        f"what more replicates would tell; {search}",
+        "unstable": "Lower the rates of the arm that failed, or train more replicates: few tell little of how often.",
+    }[results.evaluation.verdict.decision]
+
+
+def arms_table(results: Results) -> list[dict[str, str]]:
+    """Return a row for each of the few numbers that stand on the first screen: `metric`, and each arm."""
+    metric = results.evaluation.verdict.metric
+    tested = {arm: results.evaluation.test.arm(arm) for arm in ARMS}
+    training = {arm: _as_summary(results.training[arm]) for arm in ARMS}
+    write = percent if SCALES[metric] == 100 else plain
+    return [
+        {"metric": "rates", **{arm: _describe_rates(results.training[arm].learning_rates) for arm in ARMS}},
+        {"metric": "training", **{arm: percent(training[arm], "train_accuracy") for arm in ARMS}},
+        {"metric": "validation", **{arm: percent(training[arm], "val_accuracy") for arm in ARMS}},
+        {
+            "metric": "test" if metric == "accuracy" else f"test {METRIC_NAMES[metric]}",
+            **{arm: write(tested[arm], metric) for arm in ARMS},
+        },
+    ]
+
+
+def rate_table(results: Results) -> list[dict[str, str]]:
+    """Return a row for each layer group, from input to head: its rate in each arm, before the schedule scales it."""
+    rates = {arm: results.training[arm].learning_rates for arm in ARMS}
+    return [
+        {"group": group, **{arm: f"{rates[arm][group]:.3g}" if rates[arm][group] else "frozen" for arm in ARMS}}
+        for group in rates["baseline"]
+    ]
+
+
 def _what_chance_leaves_open(results: Results) -> str:
     """Return the interval and the look, or why there is no interval."""
     verdict = results.evaluation.verdict

@@ -115,7 +115,9 @@ def test_the_numbers_on_the_page_are_those_in_the_json(page, reproduced_with_rea
 
 @pytest.mark.slow
 def test_the_answer_comes_first_and_what_it_was_made_from_last(page):
-    assert page.locator("h2").all_inner_texts() == [
+    titles = page.locator("h2").all_inner_texts()
+    assert titles == [
+        "Every difference",
         "The looks",
         "How many more?",
         "The goal",
@@ -130,6 +132,51 @@ def test_the_answer_comes_first_and_what_it_was_made_from_last(page):
         "What it was made from",
     ]
     assert page.locator("main > *").nth(1).get_attribute("id") == "verdict"
+    assert page.locator("nav a").all_inner_texts() == titles
+    for link in page.locator("nav a").all():
+        assert page.locator(f"h2{link.get_attribute('href')}").inner_text() == link.inner_text()
+
+
+@pytest.mark.slow
+def test_a_phones_first_screen_has_verdict_interval_both_arms_and_what_to_take(chromium, address):
+    page = chromium.new_page(viewport={"width": 360, "height": 740})
+    page.goto(address)
+    page.wait_for_function("document.querySelectorAll('.chart[data-live]').length > 0")
+    ends = [
+        page.locator(place).first.evaluate("place => place.getBoundingClientRect().bottom")
+        for place in ("#verdict", ".first .chart", "#arms", "#next")
+    ]
+    assert ends == sorted(ends)
+    assert ends[2] <= 740
+    page.close()
+
+
+@pytest.mark.slow
+def test_a_chart_is_saved_as_svg_and_its_data_as_csv(page):
+    page.wait_for_function("document.querySelectorAll('.downloads').length > 5")
+    saved = {}
+    for kind in ("SVG", "CSV"):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=f"{kind} of Learning curves: validation accuracy").click()
+        saved[download.value.suggested_filename] = download.value.path().read_text()
+    svg, csv = saved["learning-curves-validation-accuracy.svg"], saved["learning-curves-validation-accuracy.csv"]
+    assert svg.startswith("<svg") and svg.endswith("</svg>")
+    header, *rows = csv.splitlines()
+    assert {"arm", "epoch", "mean", "std"} <= set(header.split(","))
+    assert len(rows) == 4  # of two arms and two epochs
+
+
+@pytest.mark.slow
+def test_a_button_copies_what_makes_this_run(chromium, address, reproduced_with_real_network):
+    context = chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto(address)
+    page.locator("#copy").click()
+    page.wait_for_function("document.getElementById('copy').textContent === 'Copied'")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    commit = reproduced_with_real_network.run("git", "rev-parse", "--short=12", "HEAD~1").stdout.strip()
+    assert copied == f"git checkout {commit} && dvc repro"
+    context.close()
 
 
 @pytest.mark.slow
@@ -144,7 +191,7 @@ def test_a_pointer_reads_values_off_a_chart(page):
 @pytest.mark.slow
 def test_a_keyboard_reaches_tables_and_folds(page):
     reached = set()
-    for _ in range(12):
+    for _ in range(80):
         page.keyboard.press("Tab")
         reached.add(
             page.evaluate("document.activeElement.getAttribute('aria-label') || document.activeElement.tagName")
