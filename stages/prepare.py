@@ -28,6 +28,7 @@ from stages.data.checks import (
 from stages.data.decoding import DecodeJob, decode_all
 from stages.data.duplicates import near_duplicates, same_pixels, units
 from stages.data.image_set import ImageSet
+from stages.data.keeping import note_on_keeping
 from stages.data.sources import load_source
 from stages.data.splits import groups_in_two_splits
 from stages.data.store import PREPARED, make_array, open_prepared, write_samples
@@ -83,6 +84,8 @@ def main() -> None:
         if found and CHECKS[check].consequence in ("skipped", "leak", "warned"):
             says = describe_count(check, found, counts["near_duplicate_images"])
             print(f"{check}: {says} ({CHECKS[check].description}); see {METRICS / 'prepare_checks.csv'}")
+    if note := note_on_keeping(data):
+        print(f"note: {note}")
 
 
 def prepare(data: Data, folder: Path = PREPARED) -> PrepareResult:

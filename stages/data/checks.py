@@ -43,6 +43,7 @@ CHECKS = {
     "leak": Check("leak", "the same pixels in another split too"),
     "group_in_two_splits": Check("leak", "its group is in another split too"),
     "hidden": Check("left out", "the name begins with a dot"),
+    "litter": Check("left out", "what systems leave in folders, such as Thumbs.db"),
     "linked_folder": Check("left out", "a symbolic link to a folder"),
     "near_duplicate_pair": Check(
         "warned", "two images that are almost the same; the verdict is also given without such test images"

@@ -4,6 +4,7 @@ import numbers
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,14 @@ SPLIT_NAMES: dict[str, Split] = {
     "test": "test",
 }  # fmt: skip
 COLUMNS = ("path", "label", "split", "group")  # of a table
-HOUSEKEEPING = {".gitignore", ".gitkeep", ".dvcignore"}  # of Git and DVC, which nobody takes for images
+HOUSEKEEPING = (".gitignore", ".gitkeep", ".dvcignore", "*.dvc")  # of Git and DVC, which nobody takes for images
+
+# What systems and programs leave in folders on their own, by patterns of the name without regard to case.
+LITTER = (
+    "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin", "system volume information",
+    ".ds_store", "._*", "icon\r", "__macosx", ".appledouble", ".fseventsd", ".spotlight-v100", ".trashes",
+    ".directory", ".trash-*", "@eadir", ".ipynb_checkpoints",
+)  # fmt: skip
 
 
 def load_folder(data: Data) -> ImageSet:
@@ -182,9 +190,11 @@ def _root(data: Data) -> Path:
 
 
 def _folders(folder: Path) -> list[str]:
-    """Names of the folders in a folder that are neither hidden nor links."""
+    """Names of the folders in a folder that are neither left out nor links."""
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name[0] != ".")
+        return sorted(
+            entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and not _left_out(entry.name)
+        )
 
 
 def _comes_in_splits(root: Path) -> bool:
@@ -213,18 +223,29 @@ def _files(root: Path, findings: list[Finding]) -> Iterator[str]:
         for name in list(folders):
             path = str(below / name)
             link = (root / path).is_symlink()
-            if link or name.startswith("."):
-                check = "hidden" if not link else "linked_folder" if inside(path) else "outside"
-                findings.append(Finding(check, printable(path) + "/"))
+            if left_out := _left_out(name) or (("linked_folder" if inside(path) else "outside") if link else ""):
+                findings.append(Finding(left_out, printable(path) + "/"))
                 folders.remove(name)
         for name in sorted(names):
             path = str(below / name)
-            if name.startswith("."):
-                findings += [] if name in HOUSEKEEPING else [Finding("hidden", printable(path))]
+            if is_like(name, HOUSEKEEPING):
+                continue
+            if left_out := _left_out(name):
+                findings.append(Finding(left_out, printable(path)))
             elif not inside(path):
                 findings.append(Finding("outside", printable(path)))
             else:
                 yield path
+
+
+def _left_out(name: str) -> str:
+    """Return the check that leaves a file or folder of this name out, or an empty text."""
+    return "litter" if is_like(name, LITTER) else "hidden" if name.startswith(".") else ""
+
+
+def is_like(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a name is like one of some patterns, such as `*.dvc`, in small letters or large."""
+    return any(fnmatchcase(name.lower(), pattern) for pattern in patterns)
 
 
 def _refuse_folder(error: OSError) -> None:

@@ -79,15 +79,41 @@ def test_images_outside_of_any_class_are_found_and_not_used(root, folder):
 
 
 def test_hidden_files_and_folders_are_left_out_but_for_those_of_git_and_dvc(root, folder):
-    for name in (".thumbnails/1.png", "cats/.1.png.swp", "cats/.DS_Store", ".gitignore"):
+    for name in (".thumbnails/1.png", "cats/.1.png.swp", ".gitignore", "cats.dvc"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).touch()
     assert sorted(found(folder())) == [
         ("hidden", ".thumbnails/"),
         ("hidden", "cats/.1.png.swp"),
-        ("hidden", "cats/.DS_Store"),
     ]
     assert len(folder().samples) == 4
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Thumbs.db", "desktop.ini", "ehthumbs.db", "DESKTOP.INI", ".DS_Store", "Icon\r", "._1.png", "@eaDir/1.png"],
+)
+def test_what_systems_leave_in_folders_is_a_check_of_its_own_and_no_error(root, folder, name):
+    for place in (root, root / "cats", root / "dogs/deeper"):
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).touch()
+    source = folder()
+    left = printable(name.removesuffix("1.png") if "/" in name else name)
+    assert set(found(source)) == {("litter", f"{place}{left}") for place in ("", "cats/", "dogs/deeper/")}
+    assert (source.classes, len(source.samples)) == (["cats", "dogs"], 4)
+
+
+@pytest.mark.parametrize("place", ["", "train/"])
+def test_a_folder_that_an_archive_of_macos_brings_is_no_class(tmp_path, data, place):
+    for name in ("cats/1.png", "dogs/1.png", "__MACOSX/cats/._1.png"):
+        save(tmp_path / place / name)
+    source = load_folder(data.model_copy(update={"path": str(tmp_path)}))
+    assert (source.classes, found(source)) == (["cats", "dogs"], [("litter", f"{place}__MACOSX/")])
+
+
+def test_other_files_that_are_no_images_stay_findings(root, folder):
+    (root / "cats/notes.txt").write_text("remember the milk")
+    assert "cats/notes.txt" in set(folder().samples["image"])  # which decoding refuses
 
 
 def test_links_are_followed_inside_the_root_and_refused_where_they_leave_it(root, folder, tmp_path):
@@ -326,7 +352,7 @@ def test_a_path_too_long_for_any_file_is_refused(table):
 
 def test_a_split_that_is_none_is_refused(table):
     source = table([*ROWS, {"path": "dogs/1.png", "label": "dog", "split": "holdout", "group": ""}])
-    assert [tuple(finding) for finding in source.findings] == [("unknown_split", "dogs/1.png", "'holdout'")]
+    assert [finding[:3] for finding in source.findings] == [("unknown_split", "dogs/1.png", "'holdout'")]
 
 
 @pytest.mark.parametrize(
