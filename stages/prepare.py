@@ -154,14 +154,13 @@ def check_and_decode(data: Data, folder: Path | None) -> PrepareResult:
 
 def classes_without_images(classes: list[str], good: pd.DataFrame) -> list[str]:
     """Return which classes have no image that can be used, and what to do, in a line."""
-    if not len(good):
-        return ["data.path: no image is left to use"]
     left = set(good["label"])
     empty = [name for label, name in enumerate(classes) if label not in left]
     if not empty:
         return []
     more = f" and {len(empty) - MAX_LISTED:,} more" if len(empty) > MAX_LISTED else ""
-    return [f"data.path: no image is left of {', '.join(empty[:MAX_LISTED])}{more}: add some, or remove that class"]
+    what_to_do = "add some, or remove that class" if left else "add some"
+    return [f"data.path: there is no image to use of {', '.join(empty[:MAX_LISTED])}{more}: {what_to_do}"]
 
 
 def summarize(result: PrepareResult, data: Data) -> dict[str, Any]:

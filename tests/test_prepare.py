@@ -153,13 +153,17 @@ def test_a_class_without_an_image_stops_prepare(tmp_path, data):
     pictures(root, cats=4, dogs=4)
     (root / "birds").mkdir()
     (problem,) = check_and_decode(data, folder=None).problems
-    assert problem == "data.path: no image is left of birds: add some, or remove that class"
+    assert problem == "data.path: there is no image to use of birds: add some, or remove that class"
     (root / "birds/1.png").write_bytes(b"")
     skip = data.model_copy(update={"on_bad_image": "skip"})
     assert check_and_decode(skip, folder=None).problems == [problem]
     for path in root.glob("*/*.png"):
         path.write_bytes(b"")
-    assert check_and_decode(skip, folder=None).problems == ["data.path: no image is left to use"]
+    nothing = "data.path: there is no image to use of birds, cats, dogs: add some"
+    assert check_and_decode(skip, folder=None).problems == [nothing]
+    for path in root.glob("*/*.png"):
+        path.unlink()
+    assert check_and_decode(data, folder=None).problems == [nothing]
 
 
 def test_every_row_of_a_table_is_used_or_skipped(tmp_path, data):

@@ -37,7 +37,7 @@ def load_folder(data: Data) -> ImageSet:
     """Find images in `PATH/class/…`, or in `PATH/{train,val,test}/class/…`, at any depth below the class.
 
     Raises:
-        UserError: there is no such folder, there are fewer than two classes, or a split stands beside classes.
+        UserError: there is no such folder, it holds fewer than two classes, or a split stands beside classes.
     """
     root = _root(data)
     findings: list[Finding] = []
@@ -60,8 +60,17 @@ def load_folder(data: Data) -> ImageSet:
             raise UserError(f"data.group_pattern: {data.group_pattern} finds no group in any path below {root}")
         findings += [Finding("no_group", printable(path)) for path in table["path"][found.isna()]]
         table["group"] = found.fillna("")
-    classes = _folders(root) if depth == 1 else [name for split in _folders(root) for name in _folders(root / split)]
-    return _image_set(root, table, set(classes), findings)
+    above = [root / split for split in _folders(root)] if split_as_given else [root]
+    classes = {name for folder in above for name in _folders(folder)}
+    if not classes:
+        where = " and ".join(f"{folder}/" for folder in above)
+        raise UserError(f"data.path: no folders in {where}: put the images of each class into a folder of its own")
+    if len(classes) == 1:
+        (only,) = classes
+        deeper = not split_as_given and len(_folders(root / only)) > 1
+        what_to_do = f"set data.path to {root / only} if its folders are the classes" if deeper else "add another"
+        raise UserError(f"data.path: {root} holds one class, {printable(only)}, and needs two: {what_to_do}")
+    return _image_set(root, table, classes, findings)
 
 
 def load_table(data: Data) -> ImageSet:
@@ -70,13 +79,17 @@ def load_table(data: Data) -> ImageSet:
     Paths are relative to the table.
 
     Raises:
-        UserError: the table is missing, lies elsewhere, cannot be read, or lacks a column.
+        UserError: the table is missing, lies elsewhere, cannot be read, lacks a column, or names too few classes.
     """
     root = _root(data)
     inside = _inside(root)
     if not inside(str(data.table)):
         raise UserError(f"data.table: {data.table} leaves {root}, which DVC watches; put it there")
     table = _read_table(root / str(data.table))
+    labels = set(table["label"]) - {""}
+    if len(labels) < 2:
+        has = f"one label, {printable(labels.pop())}" if labels else "no label in any row" if len(table) else "no rows"
+        raise UserError(f"data.table: {root / str(data.table)} has {has}: list images of two classes at least")
     beside = os.path.dirname(str(data.table))  # noqa: PTH120  # as text, for paths with bytes that are no UTF-8
     if beside:
         table["path"] = [f"{beside}/{path}" if path and path[0] != "/" else path for path in table["path"]]
@@ -92,7 +105,7 @@ def load_table(data: Data) -> ImageSet:
         ]
         kept &= ~unknown
         table["split"] = given.map(SPLIT_NAMES)
-    return _image_set(root, table[kept].reset_index(drop=True), set(table["label"]), findings)
+    return _image_set(root, table[kept].reset_index(drop=True), labels, findings)
 
 
 def _read_table(path: Path) -> pd.DataFrame:
@@ -133,7 +146,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _image_set(root: Path, table: pd.DataFrame, labels: set[str], findings: list[Finding]) -> ImageSet:
-    """Return the images of a table with `path`, `label`, `split` and `group`, less those that have no label."""
+    """Return the images of a table with `path`, `label`, `split` and `group`, less those whose label is empty."""
     names = [printable(_below(root, path)) for path in table["path"]]
     for name, path in zip(names, table["path"], strict=True):
         if not _is_utf8(path):
@@ -142,9 +155,7 @@ def _image_set(root: Path, table: pd.DataFrame, labels: set[str], findings: list
             findings.append(Finding("not_ascii", name))
     unlabelled = table["label"] == ""
     findings += [Finding("no_label", names[row]) for row in table.index[unlabelled]]
-    classes = sorted(labels - {""}, key=_by_number_or_name)
-    if len(classes) < 2:
-        raise UserError(f"data.path: {root} has {_listed(classes)}; it takes two classes at least")
+    classes = sorted(labels, key=_by_number_or_name)
     label_of = {name: label for label, name in enumerate(classes)}
     kept = table[~unlabelled]
     return ImageSet(
@@ -292,8 +303,3 @@ def _by_number_or_name(name: str) -> tuple[bool, int, str]:
     """Sort 9 before 10, and b after a."""
     number = name.isascii() and name.isdecimal() and len(name) < 16
     return (not number, int(name) if number else 0, name)
-
-
-def _listed(classes: Iterable[str]) -> str:
-    names = [printable(name) for name in classes]
-    return f"one class, {names[0]}" if names else "no classes"

@@ -188,12 +188,23 @@ def test_names_are_told_in_ways_that_every_terminal_and_table_can_bear(root, fol
     assert printable("plain name.png") == "plain name.png"
 
 
-@pytest.mark.parametrize("classes", [[], ["cats"]])
-def test_fewer_than_two_classes_are_refused(tmp_path, data, classes):
-    for name in classes:
-        save(tmp_path / name / "1.png")
-    with pytest.raises(UserError, match=r"has (no classes|one class, cats); it takes two"):
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ([], "no folders in ROOT/: put the images of each class into a folder of its own"),
+        (["1.png", "2.png"], "no folders in ROOT/: put the images of each class into a folder of its own"),
+        (["train/1.png", "test/2.png"], "no folders in ROOT/test/ and ROOT/train/: put the images of each class"),
+        (["cats/1.png"], "ROOT holds one class, cats, and needs two: add another"),
+        (["train/cats/1.png", "test/cats/1.png"], "ROOT holds one class, cats, and needs two: add another"),
+        (["in/cats/1.png", "in/dogs/1.png"], "ROOT holds one class, in, and needs two: set data.path to ROOT/in if"),
+    ],
+)
+def test_fewer_than_two_classes_are_refused(tmp_path, data, names, says):
+    for name in names:
+        save(tmp_path / name)
+    with pytest.raises(UserError) as caught:
         load_folder(data.model_copy(update={"path": str(tmp_path)}))
+    assert str(caught.value).startswith(f"data.path: {says.replace('ROOT', str(tmp_path))}")
 
 
 def test_a_root_that_is_not_there_is_refused(data):
@@ -364,6 +375,10 @@ def test_a_split_that_is_none_is_refused(table):
         ("labels.csv", b"path,label\ncats/1.png,cat,train\n", "a row has more cells than the header"),
         ("labels.csv", b'path,label\n"1.png,cat\n', "cannot be read as a table"),
         ("labels.csv", b"path,label\n\xff\xfe.png,cat\n", "cannot be read as a table"),
+        ("labels.csv", b"path,label\n", "labels.csv has no rows: list images of two classes at least"),
+        ("labels.csv", b"path,label,split\n\n\n", "labels.csv has no rows: list"),
+        ("labels.csv", b"path,label\ncats/1.png,\n", "labels.csv has no label in any row: list"),
+        ("labels.csv", b"path,label\ncats/1.png,cat\ncats/2.png,\n", "labels.csv has one label, cat: list"),
         ("labels.parquet", b"PAR1 and no more", "cannot be read as a table"),
         ("labels.xlsx", b"", "should end in .csv or .parquet"),
         ("labels.csv", None, "labels.csv is missing"),
