@@ -276,7 +276,7 @@ def few_samples(balance: pd.DataFrame) -> list[str]:
     """Return the classes that have few images in a split, by their balance, as lines for people."""
     few = balance[(balance["images"] > 0) & (balance["images"] < MIN_IMAGES_PER_CLASS)]
     return [
-        f"{name}: {images} images in {split}, of which a metric of that class says little"
+        f"{name}: {images} image{'s' * (images != 1)} in {split}, of which a metric of that class says little"
         for split, name, images in zip(few["split"], few["class"], few["images"], strict=True)
     ]
 
