@@ -1,5 +1,7 @@
 """Check params.yaml against its schema, and the policies in it, and say everything that is wrong at once.
 
+Where all of that is in order, check that its network can be built and takes images of its size.
+
 What would stop a search but not the experiment, it only notes.
 """
 
@@ -8,6 +10,7 @@ from typing import Any
 
 from stages.errors import run_cli
 from stages.files import METRICS, write_text
+from stages.network_check import network_problems
 from stages.params import ARMS, PARAMS_FILE, LearningRates, check_schema, params_error, read_params, schema_problems
 from stages.rates.policies import policy_problems
 from stages.tuning.space import space_problems
@@ -17,7 +20,7 @@ def main() -> None:
     """Check params.yaml."""
     argparse.ArgumentParser(prog="python -m stages.check_params", description=__doc__).parse_args()
     content = read_params()
-    if problems := find_problems(content):
+    if problems := find_problems(content) or network_problems(check_schema(content)):
         raise params_error(problems)
     print(f"{PARAMS_FILE} is in order")
     write_text(METRICS / "params_check.txt", f"{PARAMS_FILE} is in order\n")  # `prepare` waits for it

@@ -76,8 +76,8 @@ class PrepareMetrics(Record):
         channels: 1 for gray, 3 for RGB.
         classes: class -> images.
         groups: of images; 0 where the source names none.
-        near_duplicates: images that look almost like another.
-        checks: check -> findings.
+        near_duplicate_images: images that look almost like another, whatever the number of pairs that they make.
+        checks: check -> findings; of `near_duplicate_pair`, pairs of these images.
     """
 
     images: int
@@ -86,7 +86,7 @@ class PrepareMetrics(Record):
     channels: Literal[1, 3]
     classes: dict[str, int]
     groups: int
-    near_duplicates: int
+    near_duplicate_images: int
     checks: dict[str, int]
 
 

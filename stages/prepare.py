@@ -22,11 +22,13 @@ from stages.data.checks import (
     as_table,
     blocking_problems,
     count_findings,
+    describe_count,
     effective_consequence,
 )
 from stages.data.decoding import DecodeJob, decode_all
 from stages.data.duplicates import near_duplicates, same_pixels, units
 from stages.data.image_set import ImageSet
+from stages.data.keeping import note_on_keeping
 from stages.data.sources import load_source
 from stages.data.splits import groups_in_two_splits
 from stages.data.store import PREPARED, make_array, open_prepared, write_samples
@@ -80,7 +82,10 @@ def main() -> None:
     print("prepared", describe_counts(counts))
     for check, found in counts["checks"].items():
         if found and CHECKS[check].consequence in ("skipped", "leak", "warned"):
-            print(f"{check}: {found:,} ({CHECKS[check].description}); see {METRICS / 'prepare_checks.csv'}")
+            says = describe_count(check, found, counts["near_duplicate_images"])
+            print(f"{check}: {says} ({CHECKS[check].description}); see {METRICS / 'prepare_checks.csv'}")
+    if note := note_on_keeping(data):
+        print(f"note: {note}")
 
 
 def prepare(data: Data, folder: Path = PREPARED) -> PrepareResult:
@@ -149,19 +154,19 @@ def check_and_decode(data: Data, folder: Path | None) -> PrepareResult:
 
 def classes_without_images(classes: list[str], good: pd.DataFrame) -> list[str]:
     """Return which classes have no image that can be used, and what to do, in a line."""
-    if not len(good):
-        return ["data.path: no image is left to use"]
     left = set(good["label"])
     empty = [name for label, name in enumerate(classes) if label not in left]
     if not empty:
         return []
     more = f" and {len(empty) - MAX_LISTED:,} more" if len(empty) > MAX_LISTED else ""
-    return [f"data.path: no image is left of {', '.join(empty[:MAX_LISTED])}{more}: add some, or remove that class"]
+    what_to_do = "add some, or remove that class" if left else "add some"
+    return [f"data.path: there is no image to use of {', '.join(empty[:MAX_LISTED])}{more}: {what_to_do}"]
 
 
 def summarize(result: PrepareResult, data: Data) -> dict[str, Any]:
     """Return the counts of metrics/prepare.json."""
     checks = count_findings(result.findings)
+    pairs = [(finding.image, finding.other) for finding in result.findings if finding.check == "near_duplicate_pair"]
     usable = result.samples[result.samples["usable"]]
     of_class = usable["label"].value_counts()
     groups = usable.loc[usable["group"] != "", "group"].nunique()
@@ -172,7 +177,7 @@ def summarize(result: PrepareResult, data: Data) -> dict[str, Any]:
         "channels": result.source.channels,
         "classes": {name: int(of_class.get(label, 0)) for label, name in enumerate(result.source.classes)},
         "groups": int(groups),
-        "near_duplicates": int((usable["near_duplicates"] != "").sum()),
+        "near_duplicate_images": len({image for pair in pairs for image in pair}),
         "checks": checks,
     }
 
@@ -197,7 +202,8 @@ def print_for_people(result: PrepareResult, data: Data) -> None:
     findings = as_table(result.findings, data)
     for check in findings["check"].unique():
         found = findings[findings["check"] == check]
-        says = f"\n{check}: {len(found):,} {effective_consequence(check, data)}; {CHECKS[check].description}"
+        says = describe_count(check, len(found), counts["near_duplicate_images"])
+        says = f"\n{check}: {says}, {effective_consequence(check, data)}; {CHECKS[check].description}"
         console.print(Text(says), soft_wrap=True)
         for row in found.head(EXAMPLES).itertuples(index=False):
             console.print(Text(f"  {row.image}" + (f": {row.detail}" if row.detail else "")), soft_wrap=True)

@@ -34,7 +34,7 @@ def main() -> None:
 
     parts, splits = split_replicates(prepared.samples, data, seeds)
     balances = {seed: class_balance(prepared.samples, splits[seed], prepared.classes) for seed in seeds}
-    check_balances(balances, ("train", "val") if options.search else SPLITS)
+    check_balances(balances, prepared, data, ("train", "val") if options.search else SPLITS)
     counts = summarize(prepared, parts, splits, data)
     first = balances[seeds[0]]
     if options.json:
@@ -65,18 +65,22 @@ def for_search(params: Params) -> tuple[Data, list[int]]:
     return search_data(params.data), search_seeds(params)
 
 
-def check_balances(balances: dict[int, pd.DataFrame], needed: Sequence[Split] = SPLITS) -> None:
+def check_balances(
+    balances: dict[int, pd.DataFrame], prepared: Prepared, data: Data, needed: Sequence[Split] = SPLITS
+) -> None:
     """Check the splits of every replicate.
 
     Args:
         balances: seed -> images of each class in each split.
+        prepared: what was split.
+        data: the section of params.yaml that it was split by.
         needed: the splits that are read.
 
     Raises:
         UserError: a class is missing from one, or validation is too small.
     """
     for seed, balance in balances.items():
-        if problems := splits_too_small(balance[balance["split"].isin(needed)]):
+        if problems := splits_too_small(balance[balance["split"].isin(needed)], prepared.samples, data):
             raise UserError("\n       ".join(f"{problem} (replicate with seed {seed})" for problem in problems))
 
 

@@ -159,7 +159,7 @@ def test_a_dry_run_says_all_that_is_wrong_and_writes_nothing(photographs, run_st
     for said in (
         "would prepare 40 images at 32 px, 2 skipped",
         "<b>dogs & co",
-        "empty: 1 stops prepare",
+        "empty: 1, stops prepare",
         "not_an_image: 1",
         "cats/zz.txt",
     ):
@@ -250,6 +250,28 @@ def test_images_may_lie_outside_of_the_repository(photographs, tmp_path_factory)
     )
     picture(4711).save(outside / "cats/00.png")
     assert "Running stage 'prepare'" in project.run("dvc", "repro", "--dry", "prepare").stdout
+
+
+@pytest.mark.slow
+def test_an_experiment_in_a_folder_of_its_own_finds_what_dvc_keeps_and_prepare_says_what_it_does_not(
+    photographs, tmp_path_factory
+):
+    project, root = photographs
+    elsewhere = root.rename(tmp_path_factory.mktemp("home") / "photographs")
+    shutil.copytree(elsewhere, root)
+    run = ("dvc", "exp", "run", "--temp", "-S", "data.seed=1", "split")
+    assert "note: data/raw/photographs is kept by neither Git nor DVC" in project.run("dvc", "repro", "split").stdout
+    project.commit("Images that nobody keeps")
+    assert "No such file or directory" in project.run(*run, check=False).stderr
+
+    shutil.rmtree(root)
+    project.run("dvc", "add", str(elsewhere), "--out", "data/raw/photographs")  # as the README has it
+    assert "note: " not in project.run("dvc", "repro", "--force", "split").stdout
+    project.run("git", "add", ".")
+    project.run("git", "commit", "--message", "Our photographs")
+    assert project.run("git", "status", "--porcelain", "--", "data").stdout == ""
+    assert "data/raw/photographs.dvc" in project.run("git", "ls-files", "data/raw").stdout.splitlines()
+    assert "Ran experiment(s)" in project.run(*run).stdout
 
 
 def test_a_table_with_groups_keeps_each_in_one_split(clone, run_stage):

@@ -330,10 +330,14 @@ def test_a_stage_that_cannot_go_on_has_one_line_and_leaves_nothing_half_written(
     assert project.fingerprints("metrics", "models") == before
 
 
-def test_fractions_that_leave_a_class_empty_are_refused(project, run_stage):
+def test_a_fraction_of_almost_nothing_is_an_image_of_each_class_which_is_said_and_by_hash_refused(project, run_stage):
     set_params(project.folder, {"data.split": {"train": 0.03, "val": 0.02, "test": 0.0001}})
+    said = run_stage(project, "split").stdout
+    for name in ("functional", "defective"):
+        assert f"{name}: 1 image in test, of which a metric of that class says little" in said
+    set_params(project.folder, {"data.split_by": "hash"})
     before = project.fingerprints("data", "metrics")
-    line = one_line_of(run_stage(project, "split", check=False), "data.split, ")
+    line = one_line_of(run_stage(project, "split", check=False), "data.split_by: hash cannot promise one; set it to")
     assert line.startswith("error: data: test has no image of functional; test has no image of defective: ")
     assert project.fingerprints("data", "metrics") == before
 

@@ -106,6 +106,23 @@ def test_what_belongs_together_and_what_looks_alike_is_written_down(tmp_path, da
     assert set(samples["split"]) == {""}
 
 
+def test_pairs_and_images_that_look_alike_are_two_numbers_each_under_its_name(tmp_path, run_stage):
+    """Three copies of one picture make three pairs, and one of another makes one: 4 pairs among 5 images."""
+    project = clone_project(tmp_path, {**TINY, "data.source": "folder", "data.path": "data/raw/photographs"})
+    root = project.folder / "data/raw/photographs"
+    pictures(root, cats=10, dogs=10)
+    for name, number, quality in (("cats/a.jpg", 3, 90), ("cats/b.jpg", 3, 80), ("dogs/c.jpg", 105, 85)):
+        picture(number).save(root / name, quality=quality)
+    shutil.copyfile(root / "cats/07.png", root / "cats/same.png")  # the same pixels are another check's
+    said = "near_duplicate_pair: 4 pairs among 5 images"
+    assert f"{said}, warned; two images that" in run_stage(project, "prepare", "--dry-run").stdout
+    assert f"{said} (two images that" in run_stage(project, "prepare").stdout
+    counts = project.read_json("metrics/prepare.json")
+    assert (counts["near_duplicate_images"], counts["checks"]["near_duplicate_pair"]) == (5, 4)
+    table = pd.read_csv(project.folder / "metrics/prepare_checks.csv")
+    assert (table["check"] == "near_duplicate_pair").sum() == 4
+
+
 def test_what_is_skipped_keeps_its_row_and_belongs_to_nothing(tmp_path, data):
     root = tmp_path / "photographs"
     pictures(root, cats=10, dogs=10)
@@ -136,13 +153,17 @@ def test_a_class_without_an_image_stops_prepare(tmp_path, data):
     pictures(root, cats=4, dogs=4)
     (root / "birds").mkdir()
     (problem,) = check_and_decode(data, folder=None).problems
-    assert problem == "data.path: no image is left of birds: add some, or remove that class"
+    assert problem == "data.path: there is no image to use of birds: add some, or remove that class"
     (root / "birds/1.png").write_bytes(b"")
     skip = data.model_copy(update={"on_bad_image": "skip"})
     assert check_and_decode(skip, folder=None).problems == [problem]
     for path in root.glob("*/*.png"):
         path.write_bytes(b"")
-    assert check_and_decode(skip, folder=None).problems == ["data.path: no image is left to use"]
+    nothing = "data.path: there is no image to use of birds, cats, dogs: add some"
+    assert check_and_decode(skip, folder=None).problems == [nothing]
+    for path in root.glob("*/*.png"):
+        path.unlink()
+    assert check_and_decode(data, folder=None).problems == [nothing]
 
 
 def test_every_row_of_a_table_is_used_or_skipped(tmp_path, data):

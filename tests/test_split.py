@@ -149,7 +149,7 @@ def test_a_class_that_a_replicate_lacks_stops_it_in_one_line_with_nothing_writte
     before = project.fingerprints("data", "metrics")
     line = one_line_of(
         run_stage(project, "split", check=False),
-        "data: val has no image of 01: add images of that class, or change what decides the splits",
+        "data: 01 has 2 different images, and train, val and test need 3: add images of that class, or",
     )
     assert line.endswith("(replicate with seed 1)")
     assert project.fingerprints("data", "metrics") == before

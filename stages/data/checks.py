@@ -43,9 +43,10 @@ CHECKS = {
     "leak": Check("leak", "the same pixels in another split too"),
     "group_in_two_splits": Check("leak", "its group is in another split too"),
     "hidden": Check("left out", "the name begins with a dot"),
+    "litter": Check("left out", "what systems leave in folders, such as Thumbs.db"),
     "linked_folder": Check("left out", "a symbolic link to a folder"),
-    "near_duplicate": Check(
-        "warned", "almost the same as another image; the verdict is also given without such test images"
+    "near_duplicate_pair": Check(
+        "warned", "two images that are almost the same; the verdict is also given without such test images"
     ),
     "duplicate": Check("warned", "the same pixels again; they stay in one split"),
     "no_group": Check("warned", "data.group_pattern finds no group in its path, so it stands alone"),
@@ -71,11 +72,13 @@ class Finding(NamedTuple):
         check: a key of `CHECKS`.
         image: the name of the image, of the file, or of the class.
         detail: what is to know beyond that, such as the other image.
+        other: the other image, where a finding is of a pair.
     """
 
     check: str
     image: str
     detail: str = ""
+    other: str = ""
 
 
 def blocking_problems(findings: Sequence[Finding], data: Data) -> list[str]:
@@ -114,6 +117,13 @@ def count_findings(findings: Sequence[Finding]) -> dict[str, int]:
     return {check: found[check] for check in CHECKS}
 
 
+def describe_count(check: str, found: int, near_duplicate_images: int) -> str:
+    """Return how much a check found, for people: a pair is no image, so both are told where there are pairs."""
+    if check != "near_duplicate_pair":
+        return f"{found:,}"
+    return f"{found:,} {'pair' if found == 1 else 'pairs'} among {near_duplicate_images:,} images"
+
+
 def effective_consequence(check: str, data: Data) -> str:
     """Return what follows from a finding under these parameters, in a word or two."""
     consequence = CHECKS[check].consequence
@@ -126,8 +136,9 @@ def as_table(findings: Sequence[Finding], data: Data) -> "pd.DataFrame":
     import pandas as pd
 
     order = {check: place for place, check in enumerate(CHECKS)}
-    table = pd.DataFrame(findings, columns=Finding._fields).sort_values(
-        list(Finding._fields), key=lambda column: column.map(order) if column.name == "check" else column
+    columns = ["check", "image", "detail"]
+    table = pd.DataFrame(findings, columns=Finding._fields)[columns].sort_values(
+        columns, key=lambda column: column.map(order) if column.name == "check" else column
     )
     table.insert(1, "consequence", [effective_consequence(check, data) for check in table["check"]])
     return table.reset_index(drop=True)

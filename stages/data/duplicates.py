@@ -95,8 +95,8 @@ def near_duplicates(
         hashes: uint8 (images, HASH_BYTES).
 
     Returns:
-        For each image that has one, the most similar image before it; and for every image the name of the images that
-        it looks like, directly or through others, or an empty text.
+        A finding for each pair, where an image's own `NEIGHBORS` are held against it; and for every image the name of
+        the images that it looks like, directly or through others, or an empty text.
     """
     names = samples["image"].to_numpy()
     index = faiss.IndexBinaryFlat(HASH_BITS)
@@ -104,20 +104,25 @@ def near_duplicates(
     differing, nearest = index.search(hashes, min(NEIGHBORS, max(len(names), 1)))
     ones, places = np.nonzero((differing <= MAX_DIFFERING_BITS) & (nearest >= 0))
     others = nearest[ones, places]
+    # Either of two images may be among the most similar of the other alone.
+    pairs = {
+        (max(one, other), min(one, other)): differing[one, place]
+        for one, other, place in zip(ones.tolist(), others.tolist(), places.tolist(), strict=True)
+        if digests[one] != digests[other]
+    }
     findings = [
         Finding(
-            "near_duplicate",
-            str(names[one]),
-            f"like {names[other]}; {differing[one, place]} of {HASH_BITS} bits differ",
+            "near_duplicate_pair",
+            str(names[later]),
+            f"like {names[earlier]}; {bits} of {HASH_BITS} bits differ",
+            other=str(names[earlier]),
         )
-        for one, other, place in zip(ones, others, places, strict=True)
-        if other < one and digests[one] != digests[other]
+        for (later, earlier), bits in pairs.items()
     ]
-    first_of_each = {finding.image: finding for finding in reversed(findings)}
     linked = pd.Series(_components(ones, others, len(names)), index=samples.index)
     size = linked.groupby(linked).transform("size")
     alike = samples["image"].groupby(linked).transform("min").where(size > 1, "")
-    return list(reversed(first_of_each.values())), alike
+    return findings, alike
 
 
 def _components(

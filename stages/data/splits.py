@@ -42,11 +42,7 @@ def split_replicates(samples: pd.DataFrame, data: Data, seeds: list[int]) -> tup
     Raises:
         UserError: there are to be folds, and the source gives test images.
     """
-    usable = samples[samples["usable"]]
-    is_development = _development(usable, data)
-    used = usable[is_development if data.part == "development" else ~is_development]
-    if data.part == "development":
-        used = used.assign(split=UNUSED)
+    used, is_development = _used(samples, data)
     given = {str(split) for split in used["split"]} - {UNUSED}
     if data.folds and "test" in given:
         raise UserError("data.folds: the source gives test images, so no others are tested; set data.folds to null")
@@ -71,6 +67,15 @@ def split_replicates(samples: pd.DataFrame, data: Data, seeds: list[int]) -> tup
             column = _limited(used, column, split, data, seed)
         columns[seed] = column.reindex(samples.index, fill_value=UNUSED)
     return parts, pd.DataFrame(columns)
+
+
+def _used(samples: pd.DataFrame, data: Data) -> tuple[pd.DataFrame, "pd.Series[bool]"]:
+    """Return the samples that the experiment uses, and of each that is usable whether it is set aside."""
+    usable = samples[samples["usable"]]
+    is_development = _development(usable, data)
+    if data.part == "development":
+        return usable[is_development].assign(split=UNUSED), is_development
+    return usable[~is_development], is_development
 
 
 def _development(usable: pd.DataFrame, data: Data) -> "pd.Series[bool]":
@@ -107,11 +112,15 @@ def _test_part(used: pd.DataFrame, fractions: Mapping[str, float], data: Data, r
     free = used[used["split"].isin([UNUSED, "train"])]
     if data.folds:
         folds = {f"fold-{number}": 1 / data.folds for number in range(data.folds)}
-        # Of two folds, the replicate that tests one trains and validates on the other.
-        return _cut(free, folds, data, _derived(data.seed, "folds", round_number), each=2 if data.folds == 2 else 1)
+        return _cut(free, folds, data, _derived(data.seed, "folds", round_number), each=_each_fold(data.folds))
     if "test" not in fractions:
         return pd.Series(dtype=str)
     return _cut(free, {"test": fractions["test"]}, data, _derived(data.seed, "test"), left_over=len(fractions) - 1)
+
+
+def _each_fold(folds: int) -> int:
+    """Return what a fold needs of each class: of two, one is trained and validated on while the other is tested."""
+    return 2 if folds == 2 else 1
 
 
 def _of_the_rest(fractions: Mapping[str, float]) -> dict[str, float]:
@@ -125,26 +134,52 @@ def _cut(
 ) -> "pd.Series[str]":
     """Cut samples into parts; what the fractions leave over is `UNUSED`.
 
-    Where there are groups, each part has so many of each class and stratum at least, and so has what is left over.
+    Unless a hash decides, each part gets so many units of each class at least, and so does what is left over, where the
+    class has enough for all of them.
     """
     if data.split_by == "hash":
         return hash_split(samples, fractions, seed)
     if (samples["group"] != "").any():
         return stratified_group_split(samples, fractions, seed, each, left_over)
     first = samples.drop_duplicates("unit")
-    part_of = dict(zip(first["unit"], stratified_split(first, fractions, seed), strict=True))
+    part_of = dict(zip(first["unit"], stratified_split(first, fractions, seed, each, left_over), strict=True))
     return samples["unit"].map(part_of).astype(str)
 
 
-def stratified_split(samples: pd.DataFrame, fractions: Mapping[str, float], seed: int) -> "pd.Series[str]":
-    """Split each kind by the fractions, to within one sample, however small it is.
+def stratified_split(
+    samples: pd.DataFrame, fractions: Mapping[str, float], seed: int, each: int = 1, left_over: int = 0
+) -> "pd.Series[str]":
+    """Split each kind by the fractions, to within one sample, and give each part some of every class.
 
-    The samples of one class and stratum are shuffled and lined up; the fractions cut the line.
+    The samples of one class and stratum are shuffled and lined up; the fractions cut the line. Of a class so small that
+    a part got too few, the parts that have most to spare give single samples away.
+
+    Args:
+        samples: with the columns `label` and `stratum`.
+        fractions: of the parts.
+        seed: of the order.
+        each: samples of each class that each part needs.
+        left_over: samples of each class that are needed of what the fractions leave over.
     """
     shuffled = samples.sample(frac=1, random_state=seed)
     kinds = shuffled.groupby(["label", "stratum"])["label"]
     place = (kinds.cumcount() + 0.5) / kinds.transform("size")
-    return _between_cuts(place, fractions).reindex(samples.index)
+    parts = _between_cuts(place, fractions)
+    _give_each_part_some(parts, shuffled["label"], {**dict.fromkeys(fractions, each), UNUSED: left_over})
+    return parts.reindex(samples.index)
+
+
+def _give_each_part_some(parts: "pd.Series[str]", labels: "pd.Series[int]", needs: Mapping[str, int]) -> None:
+    """Move single samples of each class that has enough for what every part needs, where a part has too few of it."""
+    counts = pd.crosstab(labels, parts).reindex(columns=list(needs), fill_value=0)
+    to_spare = counts.to_numpy() - np.array(list(needs.values()))
+    for label, spare in zip(counts.index, to_spare, strict=True):
+        while spare.min() < 0 <= spare.sum():
+            giver, taker = int(spare.argmax()), int(spare.argmin())
+            last = parts.index[(labels == label) & (parts == counts.columns[giver])][-1]
+            parts[last] = counts.columns[taker]
+            spare[giver] -= 1
+            spare[taker] += 1
 
 
 def hash_split(samples: pd.DataFrame, fractions: Mapping[str, float], seed: int) -> "pd.Series[str]":
@@ -241,28 +276,74 @@ def few_samples(balance: pd.DataFrame) -> list[str]:
     """Return the classes that have few images in a split, by their balance, as lines for people."""
     few = balance[(balance["images"] > 0) & (balance["images"] < MIN_IMAGES_PER_CLASS)]
     return [
-        f"{name}: {images} images in {split}, of which a metric of that class says little"
+        f"{name}: {images} image{'s' * (images != 1)} in {split}, of which a metric of that class says little"
         for split, name, images in zip(few["split"], few["class"], few["images"], strict=True)
     ]
 
 
-def splits_too_small(balance: pd.DataFrame) -> list[str]:
-    """Return which class is missing from which split, or that validation is too small, and what to do, in a line."""
+def splits_too_small(balance: pd.DataFrame, samples: pd.DataFrame, data: Data) -> list[str]:
+    """Return which class is missing from which split, or that validation is too small, and what to do, in lines.
+
+    Args:
+        balance: what `class_balance` counts in the splits that are needed.
+        samples: with the columns that `split_replicates` needs, and `class`.
+        data: the section of params.yaml.
+    """
     if not balance["images"].any():
         return ["data.path: no image is left to use"]
     none = balance[balance["images"] == 0]
-    empty = [f"{split} has no image of {name}" for split, name in zip(none["split"], none["class"], strict=True)]
-    if empty:
-        more = f"; and {len(empty) - MAX_LISTED:,} more" if len(empty) > MAX_LISTED else ""
-        advice = (
-            "add images of that class, or change what decides the splits: data.split, data.folds, data.development, "
-            "data.split_by, data.max_images, the groups, or the source"
-        )
-        return [f"data: {'; '.join(empty[:MAX_LISTED])}{more}: {advice}"]
+    if len(none):
+        return _what_mends(none, samples, data)
     in_val = int(balance.loc[balance["split"] == "val", "images"].sum())
     if in_val < MIN_VAL_IMAGES:
         return [f"data: val has {in_val} images, and needs {MIN_VAL_IMAGES}: add some, or raise data.split.val"]
     return []
+
+
+def _what_mends(none: pd.DataFrame, samples: pd.DataFrame, data: Data) -> list[str]:
+    """Return a line for the classes with too few units for these splits, and one for what else a split lacks."""
+    used, _ = _used(samples, data)
+    fractions = _fractions(data, set())
+    needed = data.folds * _each_fold(data.folds) if data.folds else len(fractions)
+    units = used.groupby("class")["unit"].nunique().reindex(none["class"].unique(), fill_value=0)
+    is_split_here = bool((used["split"] == UNUSED).all())
+    small = units[units < needed] if is_split_here else units[:0]
+    others = none[~none["class"].isin(small.index)]
+    problems = []
+    if len(small):
+        what = "group" if (used["group"] != "").any() else "different image"
+        named = _listed([f"{name} has {count} {what}{'s' * (count != 1)}" for name, count in small.items()])
+        where = {"main": " beside the development part" if data.development else "", "development": " in that part"}
+        *first, last = fractions
+        parts = f"the {data.folds} folds" if data.folds else f"{', '.join(first)} and {last}"
+        whole = samples[samples["usable"]].groupby("class")["unit"].nunique().reindex(small.index, fill_value=0)
+        is_main = data.part == "main"
+        of_development = "set data.development to 0" if is_main else "raise data.development"
+        enough = needed if is_main else needed + len(SPLITS)  # what is not set aside is split, too
+        advice = {
+            f"set data.folds to {small.min()} or null": bool(data.folds) and small.min() >= len(SPLITS),
+            of_development: data.development > 0 and whole.min() >= enough,
+            "add images of that class, or remove the class": True,
+        }
+        what_to_do = ", or ".join(line for line, helps in advice.items() if helps)
+        problems.append(f"data: {named}{where[data.part]}, and {parts} need {needed}: {what_to_do}")
+    if len(others):
+        lacks = [
+            f"{split} has no image of {name}" for split, name in zip(others["split"], others["class"], strict=True)
+        ]
+        what_to_do = (
+            "data.split_by: hash cannot promise one; set it to stratified, or add images of that class"
+            if data.split_by == "hash"
+            else "add images of that class, or change what decides the splits: data.split, data.folds, "
+            "data.development, data.max_images, the groups, or the source"
+        )
+        problems.append(f"data: {_listed(lacks)}: {what_to_do}")
+    return problems
+
+
+def _listed(entries: list[str]) -> str:
+    more = f"; and {len(entries) - MAX_LISTED:,} more" if len(entries) > MAX_LISTED else ""
+    return "; ".join(entries[:MAX_LISTED]) + more
 
 
 def class_balance(samples: pd.DataFrame, column: "pd.Series[str]", classes: list[str]) -> pd.DataFrame:

@@ -66,8 +66,13 @@ def load_torchvision(data: Data, may_download: bool = True) -> ImageSet:
         )
         for split, dataset in splits.items()
     ).reset_index(drop=True)
+    if not len(samples):
+        raise UserError(f"data.dataset: {name} in {data.path} has no images: put it there as torchvision keeps it")
+    classes = _classes(datasets[0], int(samples["label"].max()) + 1)
+    if len(classes) < 2:
+        raise UserError(f"data.dataset: {name} in {data.path} has one class, {classes[0]}: choose another set")
     return ImageSet(
-        classes=_classes(datasets[0], int(samples["label"].max()) + 1),
+        classes=classes,
         channels=_channels(datasets[0]),
         samples=samples,
         images=DatasetImages(

@@ -4,6 +4,7 @@ import numbers
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,21 @@ SPLIT_NAMES: dict[str, Split] = {
     "test": "test",
 }  # fmt: skip
 COLUMNS = ("path", "label", "split", "group")  # of a table
-HOUSEKEEPING = {".gitignore", ".gitkeep", ".dvcignore"}  # of Git and DVC, which nobody takes for images
+HOUSEKEEPING = (".gitignore", ".gitkeep", ".dvcignore", "*.dvc")  # of Git and DVC, which nobody takes for images
+
+# What systems and programs leave in folders on their own, by patterns of the name without regard to case.
+LITTER = (
+    "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin", "system volume information",
+    ".ds_store", "._*", "icon\r", "__macosx", ".appledouble", ".fseventsd", ".spotlight-v100", ".trashes",
+    ".directory", ".trash-*", "@eadir", ".ipynb_checkpoints",
+)  # fmt: skip
 
 
 def load_folder(data: Data) -> ImageSet:
     """Find images in `PATH/class/…`, or in `PATH/{train,val,test}/class/…`, at any depth below the class.
 
     Raises:
-        UserError: there is no such folder, there are fewer than two classes, or a split stands beside classes.
+        UserError: there is no such folder, it holds fewer than two classes, or a split stands beside classes.
     """
     root = _root(data)
     findings: list[Finding] = []
@@ -52,8 +60,17 @@ def load_folder(data: Data) -> ImageSet:
             raise UserError(f"data.group_pattern: {data.group_pattern} finds no group in any path below {root}")
         findings += [Finding("no_group", printable(path)) for path in table["path"][found.isna()]]
         table["group"] = found.fillna("")
-    classes = _folders(root) if depth == 1 else [name for split in _folders(root) for name in _folders(root / split)]
-    return _image_set(root, table, set(classes), findings)
+    above = [root / split for split in _folders(root)] if split_as_given else [root]
+    classes = {name for folder in above for name in _folders(folder)}
+    if not classes:
+        where = " and ".join(f"{folder}/" for folder in above)
+        raise UserError(f"data.path: no folders in {where}: put the images of each class into a folder of its own")
+    if len(classes) == 1:
+        (only,) = classes
+        deeper = not split_as_given and len(_folders(root / only)) > 1
+        what_to_do = f"set data.path to {root / only} if its folders are the classes" if deeper else "add another"
+        raise UserError(f"data.path: {root} holds one class, {printable(only)}, and needs two: {what_to_do}")
+    return _image_set(root, table, classes, findings)
 
 
 def load_table(data: Data) -> ImageSet:
@@ -62,13 +79,17 @@ def load_table(data: Data) -> ImageSet:
     Paths are relative to the table.
 
     Raises:
-        UserError: the table is missing, lies elsewhere, cannot be read, or lacks a column.
+        UserError: the table is missing, lies elsewhere, cannot be read, lacks a column, or names too few classes.
     """
     root = _root(data)
     inside = _inside(root)
     if not inside(str(data.table)):
         raise UserError(f"data.table: {data.table} leaves {root}, which DVC watches; put it there")
     table = _read_table(root / str(data.table))
+    labels = set(table["label"]) - {""}
+    if len(labels) < 2:
+        has = f"one label, {printable(labels.pop())}" if labels else "no label in any row" if len(table) else "no rows"
+        raise UserError(f"data.table: {root / str(data.table)} has {has}: list images of two classes at least")
     beside = os.path.dirname(str(data.table))  # noqa: PTH120  # as text, for paths with bytes that are no UTF-8
     if beside:
         table["path"] = [f"{beside}/{path}" if path and path[0] != "/" else path for path in table["path"]]
@@ -84,7 +105,7 @@ def load_table(data: Data) -> ImageSet:
         ]
         kept &= ~unknown
         table["split"] = given.map(SPLIT_NAMES)
-    return _image_set(root, table[kept].reset_index(drop=True), set(table["label"]), findings)
+    return _image_set(root, table[kept].reset_index(drop=True), labels, findings)
 
 
 def _read_table(path: Path) -> pd.DataFrame:
@@ -125,7 +146,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _image_set(root: Path, table: pd.DataFrame, labels: set[str], findings: list[Finding]) -> ImageSet:
-    """Return the images of a table with `path`, `label`, `split` and `group`, less those that have no label."""
+    """Return the images of a table with `path`, `label`, `split` and `group`, less those whose label is empty."""
     names = [printable(_below(root, path)) for path in table["path"]]
     for name, path in zip(names, table["path"], strict=True):
         if not _is_utf8(path):
@@ -134,9 +155,7 @@ def _image_set(root: Path, table: pd.DataFrame, labels: set[str], findings: list
             findings.append(Finding("not_ascii", name))
     unlabelled = table["label"] == ""
     findings += [Finding("no_label", names[row]) for row in table.index[unlabelled]]
-    classes = sorted(labels - {""}, key=_by_number_or_name)
-    if len(classes) < 2:
-        raise UserError(f"data.path: {root} has {_listed(classes)}; it takes two classes at least")
+    classes = sorted(labels, key=_by_number_or_name)
     label_of = {name: label for label, name in enumerate(classes)}
     kept = table[~unlabelled]
     return ImageSet(
@@ -182,9 +201,11 @@ def _root(data: Data) -> Path:
 
 
 def _folders(folder: Path) -> list[str]:
-    """Names of the folders in a folder that are neither hidden nor links."""
+    """Names of the folders in a folder that are neither left out nor links."""
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name[0] != ".")
+        return sorted(
+            entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and not _left_out(entry.name)
+        )
 
 
 def _comes_in_splits(root: Path) -> bool:
@@ -213,18 +234,29 @@ def _files(root: Path, findings: list[Finding]) -> Iterator[str]:
         for name in list(folders):
             path = str(below / name)
             link = (root / path).is_symlink()
-            if link or name.startswith("."):
-                check = "hidden" if not link else "linked_folder" if inside(path) else "outside"
-                findings.append(Finding(check, printable(path) + "/"))
+            if left_out := _left_out(name) or (("linked_folder" if inside(path) else "outside") if link else ""):
+                findings.append(Finding(left_out, printable(path) + "/"))
                 folders.remove(name)
         for name in sorted(names):
             path = str(below / name)
-            if name.startswith("."):
-                findings += [] if name in HOUSEKEEPING else [Finding("hidden", printable(path))]
+            if is_like(name, HOUSEKEEPING):
+                continue
+            if left_out := _left_out(name):
+                findings.append(Finding(left_out, printable(path)))
             elif not inside(path):
                 findings.append(Finding("outside", printable(path)))
             else:
                 yield path
+
+
+def _left_out(name: str) -> str:
+    """Return the check that leaves a file or folder of this name out, or an empty text."""
+    return "litter" if is_like(name, LITTER) else "hidden" if name.startswith(".") else ""
+
+
+def is_like(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a name is like one of some patterns, such as `*.dvc`, in small letters or large."""
+    return any(fnmatchcase(name.lower(), pattern) for pattern in patterns)
 
 
 def _refuse_folder(error: OSError) -> None:
@@ -271,8 +303,3 @@ def _by_number_or_name(name: str) -> tuple[bool, int, str]:
     """Sort 9 before 10, and b after a."""
     number = name.isascii() and name.isdecimal() and len(name) < 16
     return (not number, int(name) if number else 0, name)
-
-
-def _listed(classes: Iterable[str]) -> str:
-    names = [printable(name) for name in classes]
-    return f"one class, {names[0]}" if names else "no classes"

@@ -5,13 +5,12 @@ import platform
 import re
 import shlex
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import yaml
-from dvc.utils.flatten import flatten
 
 from stages.params import PARAMS_FILE
 from stages.yaml12 import parse_yaml, read_yaml
@@ -49,17 +48,23 @@ def run_command(written: Mapping[str, Any]) -> str:
     """
     try:
         done = subprocess.run(["git", "show", f"HEAD:./{PARAMS_FILE}"], capture_output=True, text=True, check=True)
-        committed = flatten(parse_yaml(done.stdout))
+        committed = parse_yaml(done.stdout)
         commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError, yaml.YAMLError):
         return "dvc repro"
-    changed = {
-        name: value
-        for name, value in flatten(written).items()
-        if name.split(".")[0] not in NOT_OF_THE_RESULT and (name not in committed or committed[name] != value)
-    }
-    overrides = "".join(f" -S {shlex.quote(f'{name}={_override(value)}')}" for name, value in changed.items())
+    of_the_result = {name: section for name, section in written.items() if name not in NOT_OF_THE_RESULT}
+    overrides = "".join(f" -S {shlex.quote(override)}" for override in _overrides(committed, of_the_result))
     return f"git checkout {commit.stdout.strip()} && dvc " + (f"exp run{overrides}" if overrides else "repro")
+
+
+def _overrides(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield `name=value` for each value that differs; what is new has a plus before its name."""
+    for key, value in after.items():
+        then = before.get(key)
+        if isinstance(value, dict) and isinstance(then, dict):
+            yield from _overrides(then, value, f"{prefix}{key}.")
+        elif key not in before or then != value:
+            yield f"{'' if key in before else '+'}{prefix}{key}={_override(value)}"
 
 
 def _override(value: Any) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.data.checks import CHECKS
+from stages.data.checks import CHECKS, describe_count
 from stages.metrics_files import (
     FEW,
     MIN_FOR_VERDICT,
@@ -52,7 +52,11 @@ def load_results() -> Results:
 def checks_table(results: Results) -> list[dict[str, str]]:
     """Return a row for each check of the images that found something."""
     return [
-        {"check": check.replace("_", " "), "found": f"{found:,}", "description": CHECKS[check].description}
+        {
+            "check": check.replace("_", " "),
+            "found": describe_count(check, found, results.prepare.near_duplicate_images),
+            "description": CHECKS[check].description,
+        }
         for check, found in results.prepare.checks.items()
         if found
     ]

@@ -104,7 +104,9 @@ KINDS: dict[str, tuple[bytes, str | None]] = {
     "line\nbreak.png": (encoded(picture(27), "PNG"), "not_ascii"),
     # left out
     ".hidden.png": (encoded(picture(28), "PNG"), "hidden"),
-    "._resource-fork.jpg": (b"\0\5\x16\7", "hidden"),
+    "._resource-fork.jpg": (b"\0\5\x16\7", "litter"),
+    "Thumbs.db": (b"\xd0\xcf\x11\xe0", "litter"),
+    "Icon\r": (b"", "litter"),
     # nothing is wrong with these
     "plain.png": (encoded(picture(30), "PNG"), None),
     "PLAIN.JPG": (encoded(picture(31), "JPEG"), None),

@@ -27,7 +27,7 @@ def said(findings):
 
 def test_the_same_pixels_again_are_a_duplicate_of_the_first():
     findings, torn = same_pixels(table(("1", "cat", ""), ("2", "cat", ""), ("3", "cat", "")), digests("a", "a", "b"))
-    assert [tuple(finding) for finding in findings] == [("duplicate", "2", "the same as 1")]
+    assert [finding[:3] for finding in findings] == [("duplicate", "2", "the same as 1")]
     assert torn == []
 
 
@@ -35,13 +35,13 @@ def test_the_same_pixels_twice_in_a_split_are_a_duplicate_of_the_first():
     findings, torn = same_pixels(
         table(("1", "cat", "train"), ("2", "cat", "train"), ("3", "cat", "train")), digests("a", "a", "b")
     )
-    assert [tuple(finding) for finding in findings] == [("duplicate", "2", "the same as 1")]
+    assert [finding[:3] for finding in findings] == [("duplicate", "2", "the same as 1")]
     assert torn == []
 
 
 def test_a_file_that_a_table_lists_twice_is_a_duplicate_of_itself():
     findings, _ = same_pixels(table(("1", "cat", "train"), ("1", "cat", "train")), digests("a", "a"))
-    assert [tuple(finding) for finding in findings] == [("duplicate", "1", "the same as 1")]
+    assert [finding[:3] for finding in findings] == [("duplicate", "1", "the same as 1")]
 
 
 def test_the_same_pixels_in_two_splits_that_the_source_gives_are_a_leak_on_both_sides():
@@ -174,13 +174,20 @@ def chain(*steps):
     return np.packbits(bits, axis=1)
 
 
-def test_images_look_alike_through_others_and_the_most_similar_one_before_is_named():
+def test_images_look_alike_through_others_and_each_pair_is_named_once():
     found, alike = near(chain(MAX_DIFFERING_BITS, 5, 100, MAX_DIFFERING_BITS + 1))
     assert [tuple(finding) for finding in found] == [
-        ("near_duplicate", "1", f"like 0; {MAX_DIFFERING_BITS} of 256 bits differ"),
-        ("near_duplicate", "2", "like 1; 5 of 256 bits differ"),
+        ("near_duplicate_pair", "1", f"like 0; {MAX_DIFFERING_BITS} of 256 bits differ", "0"),
+        ("near_duplicate_pair", "2", "like 1; 5 of 256 bits differ", "1"),
     ]
     assert alike.tolist() == ["0", "0", "0", "", ""]
+
+
+def test_more_pairs_than_images_are_found_where_all_of_them_look_alike():
+    found, _ = near(chain(1, 1, 1))
+    assert sorted((finding.other, finding.image) for finding in found) == [
+        ("0", "1"), ("0", "2"), ("0", "3"), ("1", "2"), ("1", "3"), ("2", "3"),
+    ]  # fmt: skip
 
 
 def test_the_shared_name_stands_beside_each_image_whatever_the_index_of_the_table():
@@ -191,7 +198,8 @@ def test_the_shared_name_stands_beside_each_image_whatever_the_index_of_the_tabl
 
 def test_more_images_that_look_alike_than_are_compared_with_each_share_one_name():
     found, alike = near(chain(*[0] * 39))
-    assert len(found) == 39
+    assert {name for finding in found for name in (finding.image, finding.other)} == set(map(str, range(40)))
+    assert len({frozenset((finding.image, finding.other)) for finding in found}) == len(found)
     assert set(alike) == {"0"}
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+import stages.data.splits as splits_module
 from stages.data.duplicates import units
 from stages.data.splits import (
     POOL,
@@ -106,10 +107,17 @@ def any_settings(draw):
     return settings(shares, folds=folds, development=development, part=part, split_by=draw(WAYS), seed=draw(SEEDS))
 
 
+def kinds_of_classes(samples, enough):
+    """The kinds of those classes of which one kind is so large that each part gets some, and none has to be moved."""
+    for _, of_class in samples.groupby("label"):
+        kinds = [kind for _, kind in of_class.groupby("stratum")]
+        yield from kinds if max(map(len, kinds)) >= enough else []
+
+
 @given(tables(), fractions(), SEEDS, SEEDS)
 def test_each_kind_is_split_by_the_fractions_to_within_about_one_sample(samples, shares, seed, of_replicate):
     splits = split(samples, settings(shares, seed=seed), of_replicate)
-    for _, kind in samples.groupby(["label", "stratum"]):
+    for kind in kinds_of_classes(samples, 1.5 / min(shares.values())):
         missed = {name: abs((splits[kind.index] == name).sum() - shares[name] * len(kind)) for name in SPLITS}
         assert missed["test"] <= 0.5 + 1e-6
         assert max(missed["train"], missed["val"]) <= 1.5 + 1e-6
@@ -118,7 +126,7 @@ def test_each_kind_is_split_by_the_fractions_to_within_about_one_sample(samples,
 @given(tables(), st.integers(1, 99), SEEDS)
 def test_the_development_part_has_its_fraction_of_each_kind_to_within_one_sample(samples, percent, seed):
     parts, _ = split_replicates(samples, settings(development=percent / 100, seed=seed), [1])
-    for _, kind in samples.groupby(["label", "stratum"]):
+    for kind in kinds_of_classes(samples, max(1.5 / (percent / 100), 3.5 / (1 - percent / 100))):
         assert abs((parts[kind.index] == "development").sum() - percent / 100 * len(kind)) <= 0.5 + 1e-6
 
 
@@ -128,7 +136,7 @@ def test_the_fractions_are_those_of_the_part_that_is_used(samples, part, seed):
     parts, _ = split_replicates(samples, settings(development=0.4, seed=seed), [1])
     used = samples[(parts == "development") == (part == "development")]
     splits = split(samples, data)
-    for _, kind in used.groupby(["label", "stratum"]):
+    for kind in kinds_of_classes(used, 1.5 / min(SHARES.values())):
         for name in SPLITS:
             assert abs((splits[kind.index] == name).sum() - SHARES[name] * len(kind)) <= 1.5 + 1e-6
 
@@ -224,9 +232,99 @@ def test_every_round_of_folds_tests_each_sample_once(samples, folds, by, seed, d
 def test_each_fold_has_its_share_of_each_kind_to_within_one_sample(samples, folds, seed):
     data = settings({"train": 0.2, "val": 0.1, "test": 0.3}, folds=folds, seed=seed)
     splits = split_replicates(samples, data, list(range(folds)))[1]
-    for _, kind in samples.groupby(["label", "stratum"]):
+    for kind in kinds_of_classes(samples, 3 * folds):
         tested = (splits.loc[kind.index] == "test").sum()
         assert np.abs(tested - len(kind) / folds).max() <= 1 + 1e-6
+
+
+def before_each_part_got_some(samples, fractions, seed, *_):
+    """The rule as it was, frozen here: the fractions alone cut the line."""
+    shuffled = samples.sample(frac=1, random_state=seed)
+    kinds = shuffled.groupby(["label", "stratum"])["label"]
+    place = (kinds.cumcount() + 0.5) / kinds.transform("size")
+    cuts = np.cumsum(list(fractions.values())).round(9)
+    names = np.array([*fractions, UNUSED])[np.searchsorted(cuts, place)]
+    return pd.Series(names, index=place.index, dtype=str).reindex(samples.index)
+
+
+def lacks_none(samples, data, parts, splits):
+    """Whether each class has an image in every part: in the development part, and in every split of each replicate."""
+    for label in set(samples["label"]):
+        of_class = samples["label"] == label
+        if data.development and data.part == "main" and "development" not in set(parts[of_class]):
+            return False
+        if not all(set(SPLITS) <= set(splits.loc[of_class, seed]) for seed in splits):
+            return False
+    return True
+
+
+@st.composite
+def small_classes(draw, least=1):
+    """Two to four classes in one or two strata, some of a few images, some of which have the same pixels."""
+    classes, strata = draw(st.integers(2, 4)), draw(st.integers(1, 2))
+    rows, same = [], []
+    for label in range(classes):
+        for number in range(draw(st.integers(least, 12))):
+            copies = 1 + draw(st.booleans())
+            same += [len(rows)] * copies
+            rows += [(label, str(number % strata))] * copies
+    return table(rows, same=same)
+
+
+@given(tables() | small_classes(), any_settings(), st.lists(SEEDS, min_size=5, max_size=5, unique=True))
+def test_no_split_is_another_than_before_where_every_class_was_in_every_part(samples, data, seeds):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(splits_module, "stratified_split", before_each_part_got_some)
+        parts, splits = split_replicates(samples, data, seeds)
+        main = split_replicates(samples, data.model_copy(update={"part": "main"}), seeds)[0]
+    assume(not data.development or all(
+        "development" in set(main[samples["label"] == label]) for label in set(samples["label"])
+    ))  # fmt: skip
+    assume(lacks_none(samples, data, parts, splits))
+    new_parts, new_splits = split_replicates(samples, data, seeds)
+    assert new_parts.equals(parts)
+    assert new_splits.equals(splits)
+
+
+@given(small_classes(least=3), fractions(), SEEDS, SEVERAL)
+def test_where_a_class_has_three_images_no_split_lacks_it(samples, shares, seed, seeds):
+    data = settings(shares, seed=seed)
+    assert lacks_none(samples, data, *split_replicates(samples, data, seeds))
+
+
+@given(small_classes(least=4), fractions(), st.integers(1, 99), SEEDS, SEVERAL)
+def test_with_an_image_more_the_development_part_has_that_class_too(samples, shares, percent, seed, seeds):
+    data = settings(shares, development=percent / 100, seed=seed)
+    assert lacks_none(samples, data, *split_replicates(samples, data, seeds))
+
+
+@given(st.integers(2, 6).flatmap(lambda folds: st.tuples(st.just(folds), small_classes(max(folds, 4)))), SEEDS)
+def test_where_a_class_has_images_enough_no_fold_lacks_it(folds_and_samples, seed):
+    """One for each fold, and of two folds two, since one is trained and validated on while the other is tested."""
+    folds, samples = folds_and_samples
+    data = settings({"train": 0.2, "val": 0.1, "test": 0.3}, folds=folds, seed=seed)
+    assert lacks_none(samples, data, *split_replicates(samples, data, list(range(2 * folds))))
+
+
+@given(small_classes(least=3), SEEDS)
+def test_three_folds_of_three_images_are_one_each(samples, seed):
+    data = settings({"train": 0.4, "val": 0.2, "test": 0.3}, folds=3, seed=seed)
+    assert lacks_none(samples, data, *split_replicates(samples, data, [1, 2, 3]))
+
+
+@given(small_classes(least=2), st.sampled_from(["val", "test"]), SEEDS, SEEDS)
+def test_of_what_the_source_calls_train_the_split_that_it_lacks_gets_some_of_each_class(samples, given_split, seed, of):
+    held = samples.assign(image="held-" + samples["image"], unit="held-" + samples["unit"], split=given_split)
+    whole = pd.concat([samples.assign(split="train"), held], ignore_index=True)
+    data = settings({"train": 0.9, "val": 0.05, "test": 0.05}, seed=seed)
+    assert lacks_none(whole, data, *split_replicates(whole, data, [of]))
+
+
+def test_a_class_of_three_images_is_one_in_each_split():
+    samples = table([(0, "")] * 40 + [(1, "")] * 3)
+    data = settings({"train": 0.6, "val": 0.2, "test": 0.2})
+    for seed in range(10):
+        assert sorted(split(samples, data, seed)[40:]) == ["test", "train", "val"]
 
 
 LARGE = {
@@ -491,31 +589,108 @@ def balance(labels, splits, classes):
     return class_balance(pd.DataFrame({"label": labels}, dtype=int), pd.Series(splits, dtype=str), classes)
 
 
-def test_classes_that_a_split_lacks_are_named_with_what_to_do():
-    (problem,) = splits_too_small(balance([0, 0, 0, 1, 1], ["train", "val", "test", "train", "val"], ["good", "bad"]))
-    assert problem == (
-        "data: test has no image of bad: add images of that class, or change what decides the splits: data.split, "
-        "data.folds, data.development, data.split_by, data.max_images, the groups, or the source"
-    )
-    whole = balance([0, 1] * 4, ["train", "train", "val", "val", "val", "val", "test", "test"], ["a", "b"])
-    assert splits_too_small(whole) == []
+def problems(data, samples=None, **of_class):
+    """What is said of the splits of classes with so many images, or of a table in which a class is its label."""
+    names = list(of_class)
+    if samples is None:
+        samples = table([(label, "") for label, name in enumerate(names) for _ in range(of_class[name])])
+    names = names or [str(label) for label in range(samples["label"].max() + 1)]
+    samples = samples.assign(**{"class": [names[label] for label in samples["label"]]})
+    needed = SPLITS if data.split.test or data.folds else ("train", "val")
+    _, splits = split_replicates(samples, data, list(range(data.folds or 1)))
+    counts = [class_balance(samples, splits[seed], names) for seed in splits]
+    said = [splits_too_small(of_one[of_one["split"].isin(needed)], samples, data) for of_one in counts]
+    return next(filter(None, said), [])
+
+
+MANY = {"train": 0.2, "val": 0.1, "test": 0.3}
+
+
+def of_search(development):
+    """As the trials of the search split the development part, without test images."""
+    data = settings(development=development, part="development")
+    return data.model_copy(update={"split": data.split.model_copy(update={"test": 0.0})})
+
+
+DEVELOPMENT = settings(development=0.3, part="development")
+
+
+@pytest.mark.parametrize(
+    ("data", "count", "says", "what_to_do"),
+    [
+        (settings(), 2, "bad has 2 different images, and train, val and test need 3", "add images"),
+        (settings(), 1, "bad has 1 different image, and train, val and test need 3", "add images"),
+        (
+            settings(MANY, folds=5),
+            4,
+            "bad has 4 different images, and the 5 folds need 5",
+            "set data.folds to 4 or null",
+        ),
+        (
+            settings(MANY, folds=2),
+            3,
+            "bad has 3 different images, and the 2 folds need 4",
+            "set data.folds to 3 or null",
+        ),
+        (settings(MANY, folds=2), 2, "bad has 2 different images, and the 2 folds need 4", "add images"),
+        (
+            settings(development=0.3),
+            3,
+            "bad has 2 different images beside the development part, and train, val and test need 3",
+            "set data.development to 0",
+        ),
+        (DEVELOPMENT, 6, "bad has 2 different images in that part, and train, val and test need 3", "raise data.dev"),
+        (DEVELOPMENT, 5, "bad has 2 different images in that part, and train, val and test need 3", "add images"),
+        (of_search(0.2), 5, "bad has 1 different image in that part, and train and val need 2", "raise data.dev"),
+        (of_search(0.5), 4, "bad has 1 different image in that part, and train and val need 2", "add images"),
+        (settings(split_by="hash"), 2, "bad has 2 different images, and train, val and test need 3", "add images"),
+        (settings(split_by="hash"), 3, "val has no image of bad", "data.split_by: hash cannot promise one; set it to"),
+        (settings(max_images={"test": 1}), 30, "test has no image of bad", "add images of that class, or change what"),
+    ],
+)
+def test_of_a_class_that_a_split_lacks_it_is_said_what_would_do(data, count, says, what_to_do):
+    (said,) = problems(data, good=60, bad=count)
+    assert said.startswith(f"data: {says}: {what_to_do}")
+
+
+@pytest.mark.parametrize(
+    ("data", "count"),
+    [(settings(), 3), (settings(MANY, folds=5), 5), (settings(MANY, folds=2), 4), (settings(development=0.3), 4),
+     (settings(development=0.5, part="development"), 6), (of_search(0.4), 5)],
+)  # fmt: skip
+def test_of_a_class_that_is_just_large_enough_nothing_is_said(data, count):
+    assert problems(data, good=60, bad=count) == []
+
+
+def test_what_stands_together_counts_once():
+    copies = table([(0, "")] * 40 + [(1, "")] * 6, same=[*range(40), 40, 40, 40, 41, 41, 41])
+    assert problems(settings(), copies)[0].startswith("data: 1 has 2 different images, and train, val and test need 3")
+    groups = table([(0, "")] * 40 + [(1, "")] * 6, group=[*map(str, range(40)), "a", "a", "a", "b", "b", "b"])
+    assert problems(settings(), groups)[0].startswith("data: 1 has 2 groups, and train, val and test need 3: add")
+
+
+def test_what_the_source_puts_into_the_splits_is_no_matter_of_fractions():
+    given = table([(0, ""), (1, "")] * 20 + [(0, "")] * 20, split=["train"] * 40 + ["test"] * 20)
+    (problem,) = problems(settings(), given)
+    assert problem.startswith("data: test has no image of 1: add images of that class, or change what decides")
+    assert problem.endswith("the groups, or the source")
 
 
 def test_of_many_classes_that_a_split_lacks_five_are_named():
-    names = [f"class {number}" for number in range(10)]
-    (problem,) = splits_too_small(balance(list(range(10)) * 2, ["train"] * 10 + ["val"] * 10, names))
-    assert "test has no image of class 4; and 5 more: " in problem
-    assert "class 5" not in problem
+    (problem,) = problems(settings(), table([(label, "") for label in range(10)] * 2))
+    assert "4 has 2 different images; and 5 more, and train, val and test need 3" in problem
+    assert "5 has" not in problem
 
 
 def test_a_validation_split_that_says_nothing_is_refused():
-    three = balance([0, 1] * 3 + [0], ["train", "train", "val", "val", "test", "test", "val"], ["a", "b"])
-    (problem,) = splits_too_small(three)
-    assert problem == "data: val has 3 images, and needs 4: add some, or raise data.split.val"
+    samples = table([(0, "")] * 5 + [(1, "")] * 5)
+    (problem,) = problems(settings({"train": 0.5, "val": 0.25, "test": 0.25}), samples)
+    assert problem == "data: val has 2 images, and needs 4: add some, or raise data.split.val"
 
 
 def test_where_no_image_is_left_that_is_said():
-    assert splits_too_small(balance([], [], ["good", "bad"])) == ["data.path: no image is left to use"]
+    nothing = balance([], [], ["good", "bad"])
+    assert splits_too_small(nothing, table([]), settings()) == ["data.path: no image is left to use"]
 
 
 def test_classes_with_few_images_are_named():

@@ -22,8 +22,8 @@ FASHION = torchvision.datasets.FashionMNIST
 
 @pytest.fixture
 def load(tmp_path, data):
-    return lambda name, **how: load_torchvision(
-        data.model_copy(update={"source": "torchvision", "path": str(tmp_path), "dataset": name}), **how
+    return lambda name, path=tmp_path, **how: load_torchvision(
+        data.model_copy(update={"source": "torchvision", "path": str(path), "dataset": name}), **how
     )
 
 
@@ -111,15 +111,30 @@ def test_without_a_network_one_line_says_what_to_do(load, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-def test_a_set_of_files_in_trainval_and_test(tmp_path, load):
-    root = tmp_path / "oxford-iiit-pet"
+def write_pets(folder, classes, trainval=4, test=2):
+    """So many images, of the classes in turn."""
+    root = folder / "oxford-iiit-pet"
     (root / "images").mkdir(parents=True)
     (root / "annotations").mkdir()
-    for split, numbers in (("trainval", range(4)), ("test", range(4, 6))):
-        lines = [f"{'Beagle' if number % 2 else 'Abyssinian'}_{number} {number % 2 + 1} 1 1" for number in numbers]
-        (root / "annotations" / f"{split}.txt").write_text("\n".join(lines) + "\n")
+    for split, numbers in (("trainval", range(trainval)), ("test", range(trainval, trainval + test))):
+        labels = [number % len(classes) for number in numbers]
+        lines = [f"{classes[label]}_{number} {label + 1} 1 1\n" for label, number in zip(labels, numbers, strict=True)]
+        (root / "annotations" / f"{split}.txt").write_text("".join(lines))
         for line in lines:
             picture(1).save(root / "images" / f"{line.split()[0]}.jpg")
+
+
+def test_a_set_without_images_or_with_one_class_is_refused(tmp_path, load):
+    write_pets(tmp_path / "empty", ["Abyssinian"], trainval=0, test=0)
+    with pytest.raises(UserError, match=r"^data.dataset: OxfordIIITPet in .*empty has no images: put it there"):
+        load("OxfordIIITPet", path=tmp_path / "empty")
+    write_pets(tmp_path / "one", ["Abyssinian"])
+    with pytest.raises(UserError, match=r"^data.dataset: OxfordIIITPet in .*one has one class, Abyssinian: choose"):
+        load("OxfordIIITPet", path=tmp_path / "one")
+
+
+def test_a_set_of_files_in_trainval_and_test(tmp_path, load):
+    write_pets(tmp_path, ["Abyssinian", "Beagle"])
     source = load("OxfordIIITPet")
     assert source.classes == ["Abyssinian", "Beagle"]
     assert source.samples[["label", "split"]].to_numpy().tolist() == [

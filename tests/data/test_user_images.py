@@ -79,15 +79,41 @@ def test_images_outside_of_any_class_are_found_and_not_used(root, folder):
 
 
 def test_hidden_files_and_folders_are_left_out_but_for_those_of_git_and_dvc(root, folder):
-    for name in (".thumbnails/1.png", "cats/.1.png.swp", "cats/.DS_Store", ".gitignore"):
+    for name in (".thumbnails/1.png", "cats/.1.png.swp", ".gitignore", "cats.dvc"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).touch()
     assert sorted(found(folder())) == [
         ("hidden", ".thumbnails/"),
         ("hidden", "cats/.1.png.swp"),
-        ("hidden", "cats/.DS_Store"),
     ]
     assert len(folder().samples) == 4
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Thumbs.db", "desktop.ini", "ehthumbs.db", "DESKTOP.INI", ".DS_Store", "Icon\r", "._1.png", "@eaDir/1.png"],
+)
+def test_what_systems_leave_in_folders_is_a_check_of_its_own_and_no_error(root, folder, name):
+    for place in (root, root / "cats", root / "dogs/deeper"):
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).touch()
+    source = folder()
+    left = printable(name.removesuffix("1.png") if "/" in name else name)
+    assert set(found(source)) == {("litter", f"{place}{left}") for place in ("", "cats/", "dogs/deeper/")}
+    assert (source.classes, len(source.samples)) == (["cats", "dogs"], 4)
+
+
+@pytest.mark.parametrize("place", ["", "train/"])
+def test_a_folder_that_an_archive_of_macos_brings_is_no_class(tmp_path, data, place):
+    for name in ("cats/1.png", "dogs/1.png", "__MACOSX/cats/._1.png"):
+        save(tmp_path / place / name)
+    source = load_folder(data.model_copy(update={"path": str(tmp_path)}))
+    assert (source.classes, found(source)) == (["cats", "dogs"], [("litter", f"{place}__MACOSX/")])
+
+
+def test_other_files_that_are_no_images_stay_findings(root, folder):
+    (root / "cats/notes.txt").write_text("remember the milk")
+    assert "cats/notes.txt" in set(folder().samples["image"])  # which decoding refuses
 
 
 def test_links_are_followed_inside_the_root_and_refused_where_they_leave_it(root, folder, tmp_path):
@@ -162,12 +188,23 @@ def test_names_are_told_in_ways_that_every_terminal_and_table_can_bear(root, fol
     assert printable("plain name.png") == "plain name.png"
 
 
-@pytest.mark.parametrize("classes", [[], ["cats"]])
-def test_fewer_than_two_classes_are_refused(tmp_path, data, classes):
-    for name in classes:
-        save(tmp_path / name / "1.png")
-    with pytest.raises(UserError, match=r"has (no classes|one class, cats); it takes two"):
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ([], "no folders in ROOT/: put the images of each class into a folder of its own"),
+        (["1.png", "2.png"], "no folders in ROOT/: put the images of each class into a folder of its own"),
+        (["train/1.png", "test/2.png"], "no folders in ROOT/test/ and ROOT/train/: put the images of each class"),
+        (["cats/1.png"], "ROOT holds one class, cats, and needs two: add another"),
+        (["train/cats/1.png", "test/cats/1.png"], "ROOT holds one class, cats, and needs two: add another"),
+        (["in/cats/1.png", "in/dogs/1.png"], "ROOT holds one class, in, and needs two: set data.path to ROOT/in if"),
+    ],
+)
+def test_fewer_than_two_classes_are_refused(tmp_path, data, names, says):
+    for name in names:
+        save(tmp_path / name)
+    with pytest.raises(UserError) as caught:
         load_folder(data.model_copy(update={"path": str(tmp_path)}))
+    assert str(caught.value).startswith(f"data.path: {says.replace('ROOT', str(tmp_path))}")
 
 
 def test_a_root_that_is_not_there_is_refused(data):
@@ -326,7 +363,7 @@ def test_a_path_too_long_for_any_file_is_refused(table):
 
 def test_a_split_that_is_none_is_refused(table):
     source = table([*ROWS, {"path": "dogs/1.png", "label": "dog", "split": "holdout", "group": ""}])
-    assert [tuple(finding) for finding in source.findings] == [("unknown_split", "dogs/1.png", "'holdout'")]
+    assert [finding[:3] for finding in source.findings] == [("unknown_split", "dogs/1.png", "'holdout'")]
 
 
 @pytest.mark.parametrize(
@@ -338,6 +375,10 @@ def test_a_split_that_is_none_is_refused(table):
         ("labels.csv", b"path,label\ncats/1.png,cat,train\n", "a row has more cells than the header"),
         ("labels.csv", b'path,label\n"1.png,cat\n', "cannot be read as a table"),
         ("labels.csv", b"path,label\n\xff\xfe.png,cat\n", "cannot be read as a table"),
+        ("labels.csv", b"path,label\n", "labels.csv has no rows: list images of two classes at least"),
+        ("labels.csv", b"path,label,split\n\n\n", "labels.csv has no rows: list"),
+        ("labels.csv", b"path,label\ncats/1.png,\n", "labels.csv has no label in any row: list"),
+        ("labels.csv", b"path,label\ncats/1.png,cat\ncats/2.png,\n", "labels.csv has one label, cat: list"),
         ("labels.parquet", b"PAR1 and no more", "cannot be read as a table"),
         ("labels.xlsx", b"", "should end in .csv or .parquet"),
         ("labels.csv", None, "labels.csv is missing"),

@@ -36,6 +36,7 @@ from stages.reporting.disagreements import MAX_SHOWN, find_disagreements
 from stages.reporting.markdown import markdown_table
 from stages.reporting.tables import (
     Results,
+    checks_table,
     conditions_sentence,
     environment_sentence,
     failures_sentence,
@@ -150,7 +151,7 @@ def build_results(seeds=(1, 2), failures=None, plan=(), splits=None, **verdict):
             channels=1,
             classes={"good": 60, "bad": 30},
             groups=0,
-            near_duplicates=0,
+            near_duplicate_images=0,
             checks={},
         ),
         splits=SplitMetrics.model_validate({**SPLIT_COUNTS, **(splits or {})}),
@@ -385,6 +386,16 @@ def test_no_failure_leaves_a_rate_of_failures_open():
     failed = build_results(failures={"baseline": {"diverged": [2]}, "differential": {}})
     assert "rate of failures" not in conditions_sentence(failed)
     assert "rate of failures" not in conditions_sentence(build_results(seeds=[1]))
+
+
+def test_the_table_of_checks_tells_pairs_from_images():
+    counts = {"near_duplicate_images": 5, "checks": {"empty": 0, "near_duplicate_pair": 4, "cmyk": 1234}}
+    results = build_results()
+    results = replace(results, prepare=results.prepare.model_copy(update=counts))
+    assert [(row["check"], row["found"]) for row in checks_table(results)] == [
+        ("near duplicate pair", "4 pairs among 5 images"),
+        ("cmyk", "1,234"),
+    ]
 
 
 def test_near_duplicates_are_told_with_the_difference_without_them():
