@@ -59,7 +59,8 @@ def _title(chart: Chart) -> str:
     """Return what a chart shows: its title, or that of its upright axis."""
     described = chart.to_dict()
     layers = [described, *described.get("layer", [])]
-    titles = [layer.get("title") or layer.get("encoding", {}).get("y", {}).get("title") for layer in layers]
+    upright = [layer.get("encoding", {}).get("y", {}) for layer in layers]
+    titles = [layer.get("title") for layer in layers] + [y.get("title") or y.get("field") for y in upright]
     return str(next(filter(None, titles), "every value"))
 
 
