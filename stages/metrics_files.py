@@ -51,6 +51,7 @@ class TrainingMetrics(Record):
 
     Attributes:
         learning_rates: layer group -> rate before the schedule scales it, from input to head; 0 where it never learns.
+        trained_with: section of params.yaml -> digest of what the arm reads of it; older files have none.
         mean: over the replicates, of the last epoch; one that diverged counts as the majority class.
         std: likewise.
         seeds: each of them.
@@ -58,6 +59,7 @@ class TrainingMetrics(Record):
     """
 
     learning_rates: Metrics
+    trained_with: dict[str, str] = {}
     mean: Metrics
     std: dict[str, float | None]
     seeds: Annotated[dict[int, Metrics], Field(min_length=1)]

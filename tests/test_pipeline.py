@@ -192,17 +192,17 @@ def test_equal_rates_give_bit_identical_arms(project, run_stage):
 @pytest.mark.parametrize(
     ("changes", "rerun"),
     [
-        ({"lr.head": 0.02}, ["train_differential", "report"]),
-        ({"lr.layer_decay": 0.5}, ["train_differential", "report"]),
-        ({"lr.uniform": 0.02}, ["train_baseline", "report"]),
-        ({"lr.baseline": {"head": 0.02, "layer_decay": 0.5}}, ["train_baseline", "report"]),
+        ({"lr.head": 0.02}, ["train_differential", "evaluate", "report"]),
+        ({"lr.layer_decay": 0.5}, ["train_differential", "evaluate", "report"]),
+        ({"lr.uniform": 0.02}, ["train_baseline", "evaluate", "report"]),
+        ({"lr.baseline": {"head": 0.02, "layer_decay": 0.5}}, ["train_baseline", "evaluate", "report"]),
         ({"review.arm": "baseline"}, ["review"]),
         ({"goal.val_accuracy_above": 0.9}, ["evaluate", "report"]),
         ({"train.on_divergence": "record", "resume.save_every_minutes": 1}, ["report"]),
         ({"data.image_size": 64}, ["prepare", "report"]),
         ({"data.split": {"train": 0.04, "val": 0.02, "test": 0.02}}, ["split", "report"]),
         ({"train.seeds": [1, 3]}, ["split", "train_baseline", "train_differential", "evaluate", "report"]),
-        ({"optimizer.momentum": 0.5}, ["train_baseline", "train_differential", "report"]),
+        ({"optimizer.momentum": 0.5}, ["train_baseline", "train_differential", "evaluate", "report"]),
     ],
     ids=",".join,
 )
