@@ -7,7 +7,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PYTEST := python -m pytest -n 2 --dist worksteal
 
-.PHONY: help setup repro compare experiment search adopt test test-slow test-all test-processors browser fuzz lint format benchmark benchmark-peers screenshots clean
+.PHONY: help setup repro compare plots experiment search adopt test test-slow test-all test-processors browser fuzz lint format benchmark benchmark-peers screenshots clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 24
@@ -36,6 +36,10 @@ compare: setup ## Show uniform against differential rates, from what has been tr
 	@dvc exp run --quiet --temp --force --name uniform --set-param review.arm=baseline --single-item review
 	@dvc exp run --quiet --temp --force --name differential --set-param review.arm=differential --single-item review
 	dvc metrics diff uniform differential --targets metrics/review.json
+
+plots: setup ## Draw DVC's plots as a page that asks the network for nothing
+	@python -m stages.plots_template
+	dvc plots show --html-template .dvc/tmp/plots.html
 
 experiment: setup ## Run a preset of experiments/, such as NAME=deitsch-2019, as a DVC experiment beside the workspace
 	@test -f "experiments/$(NAME)" || { echo "Name one of them, such as NAME=deitsch-2019: $$(ls experiments)" >&2; exit 1; }

@@ -66,5 +66,9 @@ def render(template: str, **content: object) -> str:
         content: what it shows.
     """
     environment = Environment(loader=PackageLoader("stages.reporting", "."), autoescape=True, undefined=StrictUndefined)
-    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
-    return environment.get_template(template).render(script=Markup(script), **content)
+    return environment.get_template(template).render(script=Markup(vega_script()), **content)
+
+
+def vega_script() -> str:
+    """Return Vega, Vega-Lite and vega-embed as one script for a page, which has `vegaEmbed` from then on."""
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
