@@ -21,6 +21,8 @@ def main() -> None:
     parser.add_argument("--picture", metavar="URL", help="of metrics/differences.svg, where its reader finds it")
     options = parser.parse_args()
     revision = options.against
+    if options.picture and revision is None:
+        parser.error("--picture goes with --against")
     if revision is None:
         write_review_metrics()
     else:

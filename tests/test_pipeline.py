@@ -451,7 +451,38 @@ def test_a_review_tells_verdict_goal_metrics_and_params_against_a_revision(proje
 
 def test_a_review_against_nothing_known_has_one_line(project, run_stage):
     done = run_stage(project, "review", "--against", "no-such-branch", check=False)
-    assert one_line_of(done).startswith("error: --against: no-such-branch cannot be read (")
+    assert one_line_of(done).startswith("error: --against: 'no-such-branch' cannot be read (")
+
+
+@pytest.mark.parametrize("revision", ["", " ", "workspace"])
+def test_a_review_against_what_is_no_revision_says_so(reproduced, run_stage, revision):
+    done = run_stage(reproduced, "review", "--against", revision, check=False)
+    one_line_of(done, f"error: --against: '{revision}' is no revision; give a commit, a branch, a tag or an experiment")
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (("recommend", ""), "'' is no name of a study"),
+        (("recommend", "../sgd"), "'../sgd' is no name of a study"),
+        (("adopt", ""), "'' is no name of a study"),
+        (("search_answer", ""), "'' is no name of a study"),
+        (("search_repeats", ""), "'' is no name of a study"),
+        (("search_report", ""), "search.studies: there is no study without a name; known are sgd"),
+        (("search", ""), "search.studies: there is no study without a name; known are sgd"),
+        (("verify", ""), "Git knows no revision without a name"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_name_that_is_empty_or_none_is_said_in_one_line(reproduced, run_stage, command, says):
+    one_line_of(run_stage(reproduced, *command, check=False), f"error: {says}")
+
+
+@pytest.mark.parametrize("command", [("find_rates", "--out", ""), ("review", "--picture", "x")], ids=" ".join)
+def test_options_that_cannot_be_meant_are_refused(reproduced, run_stage, command):
+    done = run_stage(reproduced, *command, check=False)
+    assert done.returncode == 2
+    assert "a folder without a name" in done.stderr or "--picture goes with --against" in done.stderr
 
 
 def test_dvc_draws_the_curves_of_both_arms_in_one_picture(project):

@@ -29,6 +29,7 @@ MARKS_EXPLAINED = (
     "the same; it takes the images as given, and no correction is made for two metrics. Test metrics carry no mark: "
     "what is marked is tuned on."
 )
+NO_REVISION = ("", "workspace")  # to DVC, both are what stands here
 LEVEL = 0.95  # of the interval of a change, which decides its mark
 
 
@@ -42,7 +43,7 @@ def review_against(revision: str, results: Results, params: Params, picture: str
         picture: where the reader finds metrics/differences.svg; None shows none.
 
     Raises:
-        UserError: Git knows no such revision.
+        UserError: it is no revision, or Git knows none of this name.
     """
     before_metrics, before_evaluation, before_params, before_training = _recorded(revision)
     arm, before_arm = params.review.arm, before_params.get("review.arm", params.review.arm)
@@ -138,6 +139,8 @@ def _recorded(
     revision: str,
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, dict[str, Any]]]:
     """Ask DVC for the review metrics, the evaluation, the parameters, and both arms' replicates of a revision."""
+    if revision.strip() in NO_REVISION:
+        raise UserError(f"--against: '{revision}' is no revision; give a commit, a branch, a tag or an experiment")
     try:
         metrics = dvc.api.metrics_show(str(REVIEW_METRICS), rev=revision)
         evaluation = dvc.api.metrics_show(str(METRICS / "evaluation.json"), rev=revision)
@@ -145,7 +148,7 @@ def _recorded(
         training = {str(arm): dvc.api.metrics_show(str(METRICS / f"{arm}.json"), rev=revision) for arm in ARMS}
     except (DvcException, SCMError, OSError) as error:
         raise UserError(
-            f"--against: {revision} cannot be read ({first_line(error)}); give a commit or a branch"
+            f"--against: '{revision}' cannot be read ({first_line(error)}); give a commit or a branch"
         ) from None
     return metrics, evaluation, flatten(before_params), {arm: of.get("seeds", {}) for arm, of in training.items()}
 
