@@ -7,7 +7,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PYTEST := python -m pytest -n 2 --dist worksteal
 
-.PHONY: help setup repro compare experiment experiments search adopt test test-slow test-all test-processors export-requirements browser fuzz lint format benchmark benchmark-peers screenshots clean
+.PHONY: help setup repro compare plots experiment experiments search adopt test test-slow test-all test-processors export-requirements browser fuzz lint format benchmark benchmark-peers screenshots clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 24
@@ -27,10 +27,19 @@ repro: setup ## Run the experiment and print its result
 	dvc repro
 	@python -m stages.summary
 
+# Two experiments, of each arm's means as they stand under metrics/: `review` alone runs, so nothing is trained.
 compare: setup ## Show uniform against differential rates, from what has been trained
-	@dvc exp remove --quiet uniform 2> /dev/null || true
-	dvc exp run --temp --name uniform --set-param review.arm=baseline --allow-missing
-	dvc metrics diff uniform HEAD --targets metrics/review.json
+	@stale=$$(dvc repro --dry --allow-missing review 2> /dev/null \
+		| sed -n "s/^Running stage '\(.*\)':$$/\1/p" | grep -vx check_params); \
+		test -z "$$stale" || echo "warning: metrics/ is compared as it stands; a change since waits for dvc repro" \
+			"($$(echo $$stale))" >&2
+	@dvc exp run --quiet --temp --force --name uniform --set-param review.arm=baseline --single-item review
+	@dvc exp run --quiet --temp --force --name differential --set-param review.arm=differential --single-item review
+	dvc metrics diff uniform differential --targets metrics/review.json
+
+plots: setup ## Draw DVC's plots as a page that asks the network for nothing
+	@python -m stages.plots_template
+	dvc plots show --html-template .dvc/tmp/plots.html
 
 experiments: setup ## Show in a table that fits a screen how experiments differ: rates, accuracy, gap, goal
 	dvc exp show --no-pager --only-changed --precision 3 --drop '^(Created|train_accuracy|val_loss|stages/|data/|models/|metrics/|search/|report/|requirements)'

@@ -14,6 +14,7 @@ from stages.network_check import network_problems
 from stages.params import ARMS, PARAMS_FILE, LearningRates, check_schema, params_error, read_params, schema_problems
 from stages.rates.policies import policy_problems
 from stages.tuning.space import space_problems
+from stages.unchanged import note_params_of_run
 
 
 def main() -> None:
@@ -24,7 +25,9 @@ def main() -> None:
         raise params_error(problems)
     print(f"{PARAMS_FILE} is in order")
     write_text(METRICS / "params_check.txt", f"{PARAMS_FILE} is in order\n")  # `prepare` waits for it
-    for problem in space_problems(check_schema(content)):
+    params = check_schema(content)
+    note_params_of_run(params)
+    for problem in space_problems(params):
         print(f"note: a search would stop: {problem}")
 
 

@@ -63,6 +63,8 @@ from stages.models.network import Network, build_network
 from stages.models.predictions import load_predictions, probabilities_of
 from stages.params import ARMS, HIGHER_IS_BETTER, Arm, Evidence, Metric, Params, Split, load_params
 from stages.progress import with_progress
+from stages.trained_with import trained_with
+from stages.unchanged import check_same_run, check_unchanged
 
 SCORED: tuple[Split, ...] = ("train", "val", "test")
 # Images on which features are compared; at a time; and as few as make an estimate.
@@ -94,6 +96,8 @@ def main() -> None:
     """Evaluate both arms."""
     argparse.ArgumentParser(prog="python -m stages.evaluate", description=__doc__).parse_args()
     params, training = load_params(), read_training_metrics()
+    check_same_run(params, "evaluate")
+    check_trained_alike(training, params)
     check_finished(training)
     checksums, prepared = verified_checksums(), open_prepared()
     splits = open_splits(prepared, params.train.seeds)
@@ -111,8 +115,26 @@ def main() -> None:
         }
         for split in SCORED
     }
-    write_json(METRICS / "evaluation.json", evaluate(scores, scored, training, replicates, params))
+    content = evaluate(scores, scored, training, replicates, params)
+    check_unchanged(params, "evaluate")
+    write_json(METRICS / "evaluation.json", content)
     write_tables(scored, prepared)
+
+
+def check_trained_alike(training: Mapping[Arm, TrainingMetrics], params: Params) -> None:
+    """Check that both arms were trained with what params.yaml has, and so with the same of what they share.
+
+    Raises:
+        UserError: one was trained with others.
+    """
+    for arm in ARMS:
+        now = trained_with(params, arm, list(training[arm].learning_rates))
+        recorded = training[arm].trained_with or now  # which older files do not have
+        if others := [section for section in now if recorded.get(section) != now[section]]:
+            raise UserError(
+                f"{METRICS / f'{arm}.json'}: this arm was trained with another `{', '.join(others)}` than params.yaml "
+                f"has: run `dvc repro --force --single-item train_{arm}`, then `dvc repro`"
+            )
 
 
 def check_finished(training: Mapping[Arm, TrainingMetrics]) -> None:

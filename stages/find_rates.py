@@ -52,7 +52,7 @@ def main() -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--steps", type=int, default=STEPS, help=f"of each test, at most (default: {STEPS})")
     parser.add_argument("--seed", type=int, help="of the new head and the batches (default: the first of train.seeds)")
-    parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write to (default: report)")
+    parser.add_argument("--out", type=_folder, default=Path("report"), help="folder to write to (default: report)")
     parser.add_argument("--json", action="store_true", help="print the suggestions as one JSON object instead")
     options = parser.parse_args()
     if options.steps < MIN_STEPS:
@@ -218,6 +218,13 @@ def print_suggestions(
         instead = " -S lr.baseline=null" if rates.baseline and given_rates(rates.baseline) else ""
         console.print(f"-S lr.uniform={suggestions['all']:.2g}{instead}")
     console.print(f"\nThe curves: {folder / 'find_rates.svg'}, {folder / 'find_rates.csv'}")
+
+
+def _folder(name: str) -> Path:
+    """Return a folder that has a name, as argparse wants it."""
+    if not name:
+        raise argparse.ArgumentTypeError("a folder without a name; give one, such as report")
+    return Path(name)
 
 
 def _shown(rates: list[float], bar: ProgressBar) -> Iterator[float]:

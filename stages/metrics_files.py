@@ -52,6 +52,7 @@ class TrainingMetrics(Record):
     Attributes:
         learning_rates: layer group -> rate before the schedule scales it, from input to head; 0 where it never learns.
         environment: processor, precision and versions that it was trained with; empty where an older file has none.
+        trained_with: section of params.yaml -> digest of what the arm reads of it; older files have none.
         mean: over the replicates, of the last epoch; one that diverged counts as the majority class.
         std: likewise.
         seeds: each of them.
@@ -60,6 +61,7 @@ class TrainingMetrics(Record):
 
     learning_rates: Metrics
     environment: dict[str, str] = {}
+    trained_with: dict[str, str] = {}
     mean: Metrics
     std: dict[str, float | None]
     seeds: Annotated[dict[int, Metrics], Field(min_length=1)]

@@ -340,7 +340,8 @@ SearchArm = Literal["baseline", "differential", "layer_decay"]
 Sampler = Literal["random", "qmc", "gp"]
 Objective = Literal["val_loss", "val_accuracy"]
 METRIC_OF: dict[Objective, Metric] = {"val_loss": "loss", "val_accuracy": "accuracy"}
-StudyName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+STUDY_NAME = r"^[a-z0-9][a-z0-9_-]*$"
+StudyName = Annotated[str, Field(pattern=STUDY_NAME)]
 
 
 class Search(Section):
@@ -364,7 +365,9 @@ class Search(Section):
             UserError: there is none of this name.
         """
         if name not in self.studies:
-            raise UserError(f"search.studies: there is no {name}; known are {', '.join(self.studies)}")
+            raise UserError(
+                f"search.studies: there is no {name or 'study without a name'}; known are {', '.join(self.studies)}"
+            )
         return self.studies[name]
 
     @model_validator(mode="after")

@@ -37,6 +37,7 @@ from stages.files import METRICS, atomic_directory, write_csv, write_json, write
 from stages.params import Data, load_params
 from stages.progress import progress_bar
 from stages.reporting.thumbnails import contact_sheet
+from stages.unchanged import check_same_run, check_unchanged
 
 CONTACT_SHEET = Path("data/contact_sheet.svg")
 EXAMPLES = 20  # of what each check found, in a dry run for people
@@ -69,12 +70,15 @@ def main() -> None:
     options = parser.parse_args()
     if options.json and not options.dry_run:
         parser.error("--json goes with --dry-run")
-    data = load_params().data
+    params = load_params()
+    data = params.data
 
     if options.dry_run:
         dry_run(data, as_json=options.json)
         return
+    check_same_run(params, "prepare")
     result = prepare(data)
+    check_unchanged(params, "prepare")
     counts = summarize(result, data)
     write_text(CONTACT_SHEET, contact_sheet(open_prepared()))
     write_csv(METRICS / "prepare_checks.csv", as_table(result.findings, data))

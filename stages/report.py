@@ -14,13 +14,15 @@ from stages.params import load_params
 from stages.reporting.charts import as_svg, learning_curves, metric_differences, side_by_side
 from stages.reporting.page import read_result_files, render_page
 from stages.reporting.tables import PAGE, load_results, verdict_sentence
+from stages.unchanged import check_same_run
 
 
 def main() -> None:
     """Write the page and the picture."""
     argparse.ArgumentParser(prog="python -m stages.report", description=__doc__).parse_args()
-    results, files = load_results(), read_result_files()
-    write_text(PAGE, render_page(results, files, open_prepared(), load_params()))
+    params, results, files = load_params(), load_results(), read_result_files()
+    check_same_run(params, "report")
+    write_text(PAGE, render_page(results, files, open_prepared(), params))
     accuracy = [learning_curves(files.curves, split, "accuracy") for split in ("train", "val")]
     write_text(METRICS / "curves.svg", as_svg(side_by_side(accuracy)))
     picture = metric_differences(results.evaluation).properties(width=460, height=190)

@@ -20,6 +20,8 @@ def main() -> None:
     parser.add_argument("--against", metavar="REV", help="a commit, branch, tag or experiment to compare with")
     parser.add_argument("--picture", metavar="URL", help="of metrics/differences.svg, where its reader finds it")
     options = parser.parse_args()
+    if options.picture and options.against is None:
+        parser.error("--picture goes with --against")
     if options.against is None:
         write_review_metrics()
     else:

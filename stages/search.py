@@ -40,6 +40,7 @@ from stages.tuning.space import (
     study_params,
     with_values,
 )
+from stages.unchanged import check_same_run, check_unchanged
 
 Finished = dict[str, ReplicateResult]  # fingerprint -> what the replicate came to
 
@@ -53,6 +54,7 @@ def main() -> None:
     options = parser.parse_args()
     code_digests()  # of the code as it was imported, before anything that takes time
     params, signals = load_params(), Signals()
+    check_same_run(params, "trials", options.study)
     if problems := space_problems(params):
         raise params_error(problems)
     trials = params.search.trials if options.trials is None else options.trials
@@ -65,6 +67,7 @@ def main() -> None:
     table = trials_table(results)
     clear_resume_states(state_name(options.study))
     if trials == params.search.trials:
+        check_unchanged(params, "trials", options.study)
         write_csv(path_of(options.study, "trials.csv"), table, number="%.6g")
     else:
         tell_first_look(options.study, table, experiment)

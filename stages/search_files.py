@@ -3,6 +3,7 @@
 Rates are per step, accuracies are fractions, losses are in nats, and a difference is differential − baseline.
 """
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,7 +11,7 @@ from stages.errors import UserError
 from stages.files import METRICS
 from stages.hashing import hash_file
 from stages.metrics_files import Interval, Record, SplitMetrics, read_record
-from stages.params import Metric, Objective, Sampler, SearchArm
+from stages.params import STUDY_NAME, Metric, Objective, Sampler, SearchArm
 
 if TYPE_CHECKING:
     import pandas as pd  # which takes seconds, and a summary does without
@@ -229,7 +230,13 @@ class RepeatsAnswer(Record):
 
 
 def path_of(study: str, name: str) -> Path:
-    """Return a file of a study."""
+    """Return a file of a study.
+
+    Raises:
+        UserError: this can be no name of a study.
+    """
+    if not re.fullmatch(STUDY_NAME, study):
+        raise UserError(f"'{study}' is no name of a study; give one of search.studies in params.yaml, such as sgd")
     return FOLDER / study / name
 
 

@@ -37,6 +37,7 @@ from stages.training.resume import clear_resume_states
 from stages.training.trainer import ReplicateResult
 from stages.tuning.curves import best_trial, searches
 from stages.tuning.space import ranges_of, repeat_seeds, study_params, with_values
+from stages.unchanged import check_same_run, check_unchanged
 
 Winners = dict[int, dict[Arm, Values]]  # seed -> arm -> its parameters
 Results = dict[tuple[Arm, int], ReplicateResult]
@@ -50,10 +51,12 @@ def main() -> None:
     name: str = parser.parse_args().study
     code_digests()  # of the code as it was imported, before anything that takes time
     params, trials, signals = load_params(), read_table(name, "trials.csv"), Signals()
+    check_same_run(params, "repeats", name)
     seeds = repeat_seeds(params)
     winners = find_winners(trials, seeds, name, params)
     with signals.handled(), scratch_directory(CHECKPOINTS / f"search-{name}") as folder:
         answer = repeat(winners, name, params, folder, signals) if winners else no_repeats(name, params)
+    check_unchanged(params, "repeats", name)
     write_json(path_of(name, "repeats.json"), {}, exact=significant(answer.model_dump()))
     clear_resume_states(state_name(name))
 

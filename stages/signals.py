@@ -8,8 +8,24 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psutil  # which takes a while, and no command needs
 
 SHELLS = {"sh", "dash", "bash", "zsh", "ksh", "fish"}
+
+
+def find_starter() -> "psutil.Process | None":
+    """Return the process of the `dvc` that has started this one as a stage, if one has."""
+    if "DVC_STAGE" not in os.environ:  # which DVC sets
+        return None
+    import psutil
+
+    starter = psutil.Process().parent()
+    if starter and starter.name() in SHELLS:  # one that stays, as Debian's dash does
+        starter = starter.parent()
+    return starter
 
 
 def exit_with_parent() -> None:
@@ -17,13 +33,10 @@ def exit_with_parent() -> None:
 
     Otherwise it would go on, and overwrite what a later run has made.
     """
-    if "DVC_STAGE" not in os.environ:  # which DVC sets
+    starter = find_starter()
+    if starter is None:
         return
     import psutil
-
-    starter = psutil.Process().parent()
-    if starter and starter.name() in SHELLS:  # one that stays, as Debian's dash does
-        starter = starter.parent()
 
     def watch() -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -31,8 +44,7 @@ def exit_with_parent() -> None:
                 time.sleep(1)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    if starter:
-        threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class Interrupted(BaseException):  # it is no error, and no `except Exception` may stop it

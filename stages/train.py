@@ -29,6 +29,7 @@ from stages.progress import write_line
 from stages.rates.policies import Plan, describe, final_learning_rates, key_of_rate
 from stages.rates.schedules import lr_multipliers, rate_curves
 from stages.signals import Signals
+from stages.trained_with import trained_with
 from stages.training.divergence import Divergence
 from stages.training.experiment import Experiment, open_experiment
 from stages.training.fingerprint import code_digests, describe_environment
@@ -37,6 +38,7 @@ from stages.training.replicate import ReplicateJob
 from stages.training.replicate_store import ReplicateStore
 from stages.training.resume import ResumeState, clear_resume_states
 from stages.training.trainer import ReplicateResult
+from stages.unchanged import check_same_run, check_unchanged
 
 
 def main() -> None:
@@ -47,6 +49,7 @@ def main() -> None:
     arm: Arm = parser.parse_args().arm
     code_digests()  # of the code as it was imported, before anything that takes time
     params, signals = load_params(), Signals()
+    check_same_run(params, f"train_{arm}")
     with signals.handled():
         train(arm, open_experiment(params, params.train.seeds), signals)
 
@@ -56,11 +59,13 @@ def train(arm: Arm, experiment: Experiment, signals: Signals) -> None:
     params, plan = experiment.params, experiment.plan(arm)
     with atomic_directory(CHECKPOINTS / arm) as folder:
         results = train_arm(arm, experiment, folder, signals)
+        check_unchanged(params, f"train_{arm}")
 
     epochs, steps = params.train.epochs, experiment.steps_per_epoch
     rates = final_learning_rates(plan, epochs)
     curves = pd.DataFrame(rate_curves(plan, lr_multipliers(params.schedule, epochs, steps), steps))
-    write_json(METRICS / f"{arm}.json", arm_metrics(results, experiment), exact={"learning_rates": rates})
+    exact = {"learning_rates": rates, "trained_with": trained_with(params, arm, list(plan))}
+    write_json(METRICS / f"{arm}.json", arm_metrics(results, experiment), exact=exact)
     write_csv(METRICS / f"{arm}_curves.csv", learning_curves(results))
     write_csv(METRICS / f"{arm}_rates.csv", curves, number="%.6g")
     never_unfrozen = [group for group, entry in plan.items() if entry.rate and not rates[group]]

@@ -82,7 +82,7 @@ def clone_revision(revision: str, folder: Path) -> Path:
     """
     found = _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}", check=False)
     if found.returncode:
-        raise UserError(f"Git knows no revision {revision}")
+        raise UserError(f"Git knows no revision {revision or 'without a name; give a commit, a branch or a tag'}")
     _git("clone", "--quiet", "--no-checkout", ".", str(folder))
     _git("-C", str(folder), "checkout", "--quiet", "--detach", found.stdout.strip())
     params = read_yaml(folder / "params.yaml")  # without our schema, for an older revision has another

@@ -37,7 +37,7 @@ STAGES = PIPELINE | SEARCH
 ROOMS = ["data", "models", "rates", "training", "evaluation", "reporting", "tuning", "exporting"]
 
 # What carries values and words but decides no result: a change there needs no rerun.
-CARRIERS = {"stages.errors", "stages.params", "stages.progress", "stages.signals", "stages.yaml12"}
+CARRIERS = {"stages.errors", "stages.params", "stages.progress", "stages.signals", "stages.unchanged", "stages.yaml12"}
 
 MAY_IMPORT = {
     "data": set(),
@@ -250,7 +250,7 @@ def keys_read_by(project, run_stage, monkeypatch):
             patch.setattr(Section, "__getattribute__", reading, raising=False)
             patch.setattr(module, "load_params", load_and_forget)
             for place in (space, module):  # what checks parameters decides nothing
-                for check in ("check_schema", "space_problems"):
+                for check in ("check_schema", "space_problems", "check_unchanged"):
                     if hasattr(place, check):
                         patch.setattr(place, check, not_counted(getattr(place, check)))
             run_stage(project, name, *arguments)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from stages.params import load_params
-from tests.conftest import REAL_NETWORK, ROOT, TINY, clone_project, stages_run
+from tests.conftest import REAL_NETWORK, ROOT, TINY, clone_project, set_params, stages_run
 from tests.test_pipeline import ARMS, METRIC_NAMES
 
 STAGES = ["check_params", "prepare", "split", "train_baseline", "train_differential", "evaluate", "review", "report"]
@@ -48,19 +48,25 @@ def test_an_experiment_retrains_the_arm_whose_rates_it_changes_and_no_other(proj
 
 
 @pytest.mark.slow
-def test_make_compare_shows_both_arms_and_leaves_the_workspace_as_it_was(project):
+def test_make_compare_shows_both_arms_as_they_stand_and_leaves_the_workspace_as_it_was(project):
+    """After an experiment that is not committed, before one that has not run, and once more; nothing is trained."""
     (project.folder / "README.md").write_text("something that the user was writing\n")
-    before = project.run("git", "status", "--porcelain").stdout
-    files = project.fingerprints("metrics", "models", "report")
+    project.run("dvc", "exp", "run", "-S", "lr.head=0.02")
     losses = [project.read_json(f"metrics/{arm}.json")["mean"]["train_loss"] for arm in ARMS]
-    for _ in range(2):  # the second time there is an experiment of that name already
-        done = project.run("make", "compare", "-o", ".venv/ready")
-        assert set(stages_run(done.stdout)) <= {"check_params", "review"}
-        (line,) = [line for line in done.stdout.splitlines() if " train_loss " in line]
-        shown = [float(cell) for cell in line.split()[2:4]]
-        assert shown == pytest.approx(losses, abs=1e-4)
-    assert project.run("git", "status", "--porcelain").stdout == before
-    assert project.fingerprints("metrics", "models", "report") == files
+    for changes, warning in [({}, ""), ({"lr.head": 0.03, "review.arm": "baseline"}, "(train_differential review)")]:
+        set_params(project.folder, changes)
+        before = project.run("git", "status", "--porcelain").stdout
+        files = project.fingerprints("metrics", "models", "report")
+        for _ in range(2):  # the second time there are experiments of these names already
+            done = project.run("make", "compare", "-o", ".venv/ready")
+            (heading,) = [line for line in done.stdout.splitlines() if line.startswith("Path ")]
+            assert heading.split() == ["Path", "Metric", "uniform", "differential", "Change"]
+            (line,) = [line for line in done.stdout.splitlines() if " train_loss " in line]
+            shown = [float(cell) for cell in line.split()[2:4]]
+            assert shown == pytest.approx(losses, abs=1e-4)
+            assert warning in done.stderr if warning else done.stderr == ""
+        assert project.run("git", "status", "--porcelain").stdout == before
+        assert project.fingerprints("metrics", "models", "report") == files
 
 
 @pytest.mark.slow

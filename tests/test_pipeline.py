@@ -192,17 +192,17 @@ def test_equal_rates_give_bit_identical_arms(project, run_stage):
 @pytest.mark.parametrize(
     ("changes", "rerun"),
     [
-        ({"lr.head": 0.02}, ["train_differential", "report"]),
-        ({"lr.layer_decay": 0.5}, ["train_differential", "report"]),
-        ({"lr.uniform": 0.02}, ["train_baseline", "report"]),
-        ({"lr.baseline": {"head": 0.02, "layer_decay": 0.5}}, ["train_baseline", "report"]),
+        ({"lr.head": 0.02}, ["train_differential", "evaluate", "report"]),
+        ({"lr.layer_decay": 0.5}, ["train_differential", "evaluate", "report"]),
+        ({"lr.uniform": 0.02}, ["train_baseline", "evaluate", "report"]),
+        ({"lr.baseline": {"head": 0.02, "layer_decay": 0.5}}, ["train_baseline", "evaluate", "report"]),
         ({"review.arm": "baseline"}, ["review"]),
         ({"goal.val_accuracy_above": 0.9}, ["evaluate", "report"]),
         ({"train.on_divergence": "record", "resume.save_every_minutes": 1}, ["report"]),
         ({"data.image_size": 64}, ["prepare", "report"]),
         ({"data.split": {"train": 0.04, "val": 0.02, "test": 0.02}}, ["split", "report"]),
         ({"train.seeds": [1, 3]}, ["split", "train_baseline", "train_differential", "evaluate", "report"]),
-        ({"optimizer.momentum": 0.5}, ["train_baseline", "train_differential", "report"]),
+        ({"optimizer.momentum": 0.5}, ["train_baseline", "train_differential", "evaluate", "report"]),
     ],
     ids=",".join,
 )
@@ -462,7 +462,38 @@ def test_a_review_tells_verdict_goal_metrics_and_params_against_a_revision(proje
 
 def test_a_review_against_nothing_known_has_one_line(project, run_stage):
     done = run_stage(project, "review", "--against", "no-such-branch", check=False)
-    assert one_line_of(done).startswith("error: --against: no-such-branch cannot be read (")
+    assert one_line_of(done).startswith("error: --against: 'no-such-branch' cannot be read (")
+
+
+@pytest.mark.parametrize("revision", ["", " ", "workspace"])
+def test_a_review_against_what_is_no_revision_says_so(reproduced, run_stage, revision):
+    done = run_stage(reproduced, "review", "--against", revision, check=False)
+    one_line_of(done, f"error: --against: '{revision}' is no revision; give a commit, a branch, a tag or an experiment")
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (("recommend", ""), "'' is no name of a study"),
+        (("recommend", "../sgd"), "'../sgd' is no name of a study"),
+        (("adopt", ""), "'' is no name of a study"),
+        (("search_answer", ""), "'' is no name of a study"),
+        (("search_repeats", ""), "'' is no name of a study"),
+        (("search_report", ""), "search.studies: there is no study without a name; known are sgd"),
+        (("search", ""), "search.studies: there is no study without a name; known are sgd"),
+        (("verify", ""), "Git knows no revision without a name"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_name_that_is_empty_or_none_is_said_in_one_line(reproduced, run_stage, command, says):
+    one_line_of(run_stage(reproduced, *command, check=False), f"error: {says}")
+
+
+@pytest.mark.parametrize("command", [("find_rates", "--out", ""), ("review", "--picture", "x")], ids=" ".join)
+def test_options_that_cannot_be_meant_are_refused(reproduced, run_stage, command):
+    done = run_stage(reproduced, *command, check=False)
+    assert done.returncode == 2
+    assert "a folder without a name" in done.stderr or "--picture goes with --against" in done.stderr
 
 
 def test_dvc_draws_the_curves_of_both_arms_in_one_picture(project):

@@ -19,6 +19,7 @@ from stages.params import ARMS, PARAMS_FILE, Arm
 from stages.reporting.provenance import LOCK, output_digests
 from stages.yaml12 import parse_yaml
 
+NO_REVISION = ("", "workspace")  # to DVC, both are what stands here
 REVIEW_METRICS = METRICS / "review.json"
 # What both arms read, the images before what is drawn from them -> what a reader should know where it differs.
 DATA = {"data/prepared": "other images", "data/splits.csv": "other splits"}
@@ -62,8 +63,10 @@ def read_revision(name: str) -> Revision:
     """Ask DVC for what a revision has recorded.
 
     Raises:
-        UserError: Git knows no such revision, or it has no results.
+        UserError: it is no revision, Git knows none of this name, or it has no results.
     """
+    if name.strip() in NO_REVISION:
+        raise UserError(f"--against: '{name}' is no revision; give a commit, a branch, a tag or an experiment")
     try:
         files = DVCFileSystem(rev=name)
         read = {str(path): files.read_text(str(path)) for path in _wanted_files()}
@@ -71,7 +74,7 @@ def read_revision(name: str) -> Revision:
         tables = {arm: files.read_text(path) if files.exists(path) else None for arm, path in predictions.items()}
     except (DvcException, SCMError, OSError) as error:
         raise UserError(
-            f"--against: {name} cannot be read ({first_line(error)}); give a commit or a branch that has results"
+            f"--against: '{name}' cannot be read ({first_line(error)}); give a commit or a branch that has results"
         ) from None
     return Revision(
         name,

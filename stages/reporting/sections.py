@@ -73,9 +73,8 @@ def render(template: str, **content: object) -> str:
     """
     environment = Environment(loader=PackageLoader("stages.reporting", "."), autoescape=True, undefined=StrictUndefined)
     environment.filters["code"] = with_code
-    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
     page = environment.get_template(template).render(script=Markup(SCRIPT), **content)
-    return with_contents(page).replace(SCRIPT, script)
+    return with_contents(page).replace(SCRIPT, vega_script())
 
 
 def with_code(sentence: str) -> Markup:
@@ -91,3 +90,8 @@ def with_contents(page: str) -> str:
         page = page.replace(f"<h2>{title}</h2>", f'<h2 id="{name}">{title}</h2>')
     entries = "".join(f'<li><a href="#{name}">{title}</a></li>' for title, name in names.items())
     return page.replace(CONTENTS, f'<nav aria-label="Contents"><ul>{entries}</ul></nav>')
+
+
+def vega_script() -> str:
+    """Return Vega, Vega-Lite and vega-embed as one script for a page, which has `vegaEmbed` from then on."""
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
