@@ -22,6 +22,7 @@ from stages.models.compute import set_up_compute
 from stages.models.inference import predict_logits
 from stages.models.predictions import load_predictions
 from stages.params import SPLITS, load_params
+from stages.reporting.charts import confusion_matrix
 from tests.conftest import TINY, TINY_GROUPS, one_line_of, set_params, stages_run
 
 ELPV = f"{elpv_dataset.__path__[0]}/data"
@@ -509,6 +510,26 @@ def test_dvc_draws_the_curves_of_both_arms_in_one_picture(project):
     points = picture["content"]["data"]["values"]
     assert {point["filename"] for point in points} == {"baseline_curves.csv", "differential_curves.csv"}
     assert {point["seed"] for point in points} == {"1", "2"}
+
+
+def test_dvc_and_the_page_draw_the_same_confusion(project):
+    """Shares of each actual class, in both, and said in both titles."""
+    plots = json.loads(project.run("dvc", "plots", "show", "--json").stdout)
+    (drawn,) = plots["data"]["metrics/baseline_predictions.csv"]
+    content = drawn["content"]
+    (normalized,) = [step for step in content["spec"]["transform"] if "joinaggregate" in step]
+    counted = pd.DataFrame(content["data"]["values"]).groupby(["actual", "predicted"]).size()
+    of_dvc = counted / counted.groupby(level=normalized["groupby"]).transform("sum")
+    classes = list(project.read_json("metrics/prepare.json")["classes"])
+    predictions = pd.read_csv(project.folder / "metrics/baseline_predictions.csv", dtype={"actual": str})
+    chart = confusion_matrix(predictions, classes, "baseline").to_dict()
+    (shares,) = chart["datasets"].values()
+    of_page = {(row["actual"], row["predicted"]): row["share"] for row in shares if row["share"]}
+    assert of_page == pytest.approx(of_dvc.to_dict())
+    encoding = content["spec"]["encoding"]
+    assert (encoding["x"]["field"], encoding["y"]["field"]) == ("predicted", "actual")
+    assert "share of each actual class" in content["title"]["text"]
+    assert "Share of each actual class" in project.read("report/index.html").decode()
 
 
 @pytest.mark.parametrize("stage", [("train", "baseline"), ("evaluate",), ("prepare",), ("split",)], ids=" ".join)
