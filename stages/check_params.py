@@ -6,7 +6,10 @@ What would stop a search but not the experiment, it only notes.
 """
 
 import argparse
-from typing import Any
+import os
+import shutil
+import subprocess
+from typing import Any, NamedTuple
 
 from stages.errors import run_cli
 from stages.files import METRICS, write_text
@@ -15,6 +18,19 @@ from stages.params import ARMS, PARAMS_FILE, LearningRates, check_schema, params
 from stages.rates.policies import policy_problems
 from stages.tuning.space import space_problems
 from stages.unchanged import note_params_of_run
+
+
+class IdentityPart(NamedTuple):
+    """Where Git looks for a part of who commits, before its configuration, and an example of it."""
+
+    variable: str
+    example: str
+
+
+IDENTITY = {
+    "user.name": IdentityPart("GIT_COMMITTER_NAME", "Ada Lovelace"),
+    "user.email": IdentityPart("GIT_COMMITTER_EMAIL", "ada@example.com"),
+}
 
 
 def main() -> None:
@@ -29,6 +45,16 @@ def main() -> None:
     note_params_of_run(params)
     for problem in space_problems(params):
         print(f"note: a search would stop: {problem}")
+    if missing := [key for key in IDENTITY if not is_known_to_git(key)]:
+        typed = "; ".join(f'git config --global {key} "{IDENTITY[key].example}"' for key in missing)
+        print(f"note: the next `dvc exp run` would stop, for Git does not know who you are: type {typed}")
+
+
+def is_known_to_git(key: str) -> bool:
+    """Whether DVC finds a part of the identity; where there is no Git, none is asked for."""
+    if os.environ.get(IDENTITY[key].variable) or shutil.which("git") is None:
+        return True
+    return subprocess.run(["git", "config", key], capture_output=True, check=False).returncode == 0
 
 
 def find_problems(content: dict[str, Any]) -> list[str]:

@@ -34,7 +34,7 @@ def print_review(revision: str, picture: str | None) -> None:
 
     from stages.evaluation.changes import judge_changes
     from stages.reporting.changes import incomparable, review_against
-    from stages.reporting.revision import predictions_here, read_revision
+    from stages.reporting.revision import groups_of_images, predictions_here, read_revision
     from stages.reporting.tables import load_results
 
     results, arm, before = load_results(), load_params().review.arm, read_revision(revision)
@@ -44,15 +44,6 @@ def print_review(revision: str, picture: str | None) -> None:
         now = predictions_here(arm)
         judged = judge_changes(then, now, groups_of_images() if results.prepare.groups else {})
     print(review_against(before, results, flatten(read_params()), judged, picture))
-
-
-def groups_of_images() -> dict[str, str]:
-    """Return the group of each image that has one."""
-    from stages.data.store import open_prepared
-
-    samples = open_prepared().samples
-    grouped = samples[samples["group"] != ""]
-    return dict(zip(grouped["image"], grouped["group"], strict=True))
 
 
 def write_review_metrics() -> None:

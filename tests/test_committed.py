@@ -3,14 +3,18 @@
 import importlib
 import json
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from dvc.utils.hydra import apply_overrides
 
 from stages.metrics_files import Interval
 from stages.reporting.tables import interval, points
+from stages.yaml12 import read_yaml
 from tests.conftest import ROOT, Project
 
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
@@ -121,3 +125,35 @@ def test_a_workflow_is_sound(workflow):
         [Path(sys.executable).parent / "actionlint", workflow], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, "")
+
+
+QUOTED = (ROOT / "docs/daily-loop.md").read_text().partition("## Quoting -S")[2].partition("| it says")[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("data.path", "data/raw/my photos (1)"),
+        ("data.path", "data/raw/Ann's photos"),
+        ("train.seeds", [1, 2, 3]),
+        ("train.augment", []),
+        ("lr.groups", {"stem": 0, "stage5": 0.003}),
+        ("lr.groups.stem", 0),
+        ("lr.groups", None),
+        ("data.group_pattern", r"(\d+)_"),
+    ],
+    ids=str,
+)
+def test_what_the_page_quotes_reaches_params_yaml_as_it_says(key, value, tmp_path):
+    """By a shell's rules and DVC's own code."""
+    reached = []
+    for typed in re.findall(r"`(-S [^`]*)`", QUOTED):
+        _, override = shlex.split(typed)
+        if override.lstrip("+").partition("=")[0] == key:
+            shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
+            apply_overrides(tmp_path / "params.yaml", [override])
+            content = read_yaml(tmp_path / "params.yaml")
+            for name in key.split("."):
+                content = content[name]
+            reached.append(content)
+    assert value in reached

@@ -29,8 +29,43 @@ def problems(folder):
     return find_problems(read_params(folder / "params.yaml"))
 
 
-def test_the_committed_params_are_in_order(folder, run_stage):
+@pytest.fixture
+def nobody(monkeypatch, tmp_path):
+    """A user of whom Git knows nothing."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        monkeypatch.setenv(name, "/dev/null")
+    for name in ("GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def somebody(nobody, monkeypatch):
+    """A user whom Git knows."""
+    for name in ("GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"):
+        monkeypatch.setenv(name, "ada@example.com")
+
+
+def test_the_committed_params_are_in_order(folder, run_stage, somebody):
     assert run_stage(Project(folder), "check_params").stdout == "params.yaml is in order\n"
+
+
+def test_who_is_unknown_to_git_is_told_what_to_type_before_dvc_needs_it(folder, run_stage, nobody):
+    (line,) = run_stage(Project(folder), "check_params").stdout.splitlines()[1:]
+    assert line.startswith("note: the next `dvc exp run` would stop, for Git does not know who you are")
+    assert 'git config --global user.name "Ada Lovelace"; git config --global user.email "ada@example.com"' in line
+
+
+@pytest.mark.slow
+def test_what_the_note_says_to_type_lets_dvc_run(project, nobody):
+    for key in ("user.name", "user.email"):
+        project.run("git", "config", "--unset", key)
+    set_params(project.folder, {"review.arm": "baseline"})
+    refused = project.run("dvc", "exp", "run", "review", check=False)
+    assert "Git user name and email must be configured" in refused.stderr
+    project.run("git", "config", "user.name", "Ada Lovelace")
+    project.run("git", "config", "user.email", "ada@example.com")
+    assert "Running stage 'review'" in project.run("dvc", "exp", "run", "review").stdout
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from dvc.exceptions import DvcException
 from dvc.utils.flatten import flatten
 from scmrepo.exceptions import SCMError
 
+from stages.data.store import open_prepared
 from stages.errors import UserError, first_line
 from stages.files import METRICS
 from stages.params import ARMS, PARAMS_FILE, Arm
@@ -108,6 +109,13 @@ def predictions_here(arm: Arm) -> pd.DataFrame:
 def read_predictions(text: str) -> pd.DataFrame:
     """Return the content of metrics/ARM_predictions.csv."""
     return pd.read_csv(io.StringIO(text), keep_default_na=False, dtype=dict.fromkeys(TEXT_COLUMNS, str))
+
+
+def groups_of_images() -> dict[str, str]:
+    """Return the group of each image that has one."""
+    samples = open_prepared().samples
+    grouped = samples[samples["group"] != ""]
+    return dict(zip(grouped["image"], grouped["group"], strict=True))
 
 
 def what_differs(
