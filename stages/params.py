@@ -445,9 +445,9 @@ def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run this in the project's folder") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+        raise UserError(f"{path} cannot be read: {error.strerror}; make it a file that you may read") from None
     except Exception as error:  # beside YAMLError, whatever its content can make int() and the stack raise
-        raise UserError(f"{path} cannot be read as YAML: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(f"{path} cannot be read as YAML; mend it: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold sections such as `lr:`")
     return content
@@ -494,7 +494,7 @@ def _describe_problem(problem: Any) -> str:
         case "extra_forbidden":
             return f"{place}: unknown key{_closest_keys(problem['loc'])}"
         case "missing":
-            return f"{place}: missing"
+            return f"{place}: missing; `python -m stages.params --explain {place}` says what it is"
         case "value_error":
             return f"{place}: {problem['ctx']['error']}"
         case "model_type" | "dict_type" | "model_attributes_type":

@@ -49,7 +49,10 @@ def load_folder(data: Data) -> ImageSet:
     if data.group_pattern:
         found = table["path"].str.extract(data.group_pattern, expand=False)
         if len(found) and found.isna().all():
-            raise UserError(f"data.group_pattern: {data.group_pattern} finds no group in any path below {root}")
+            raise UserError(
+                f"data.group_pattern: {data.group_pattern} finds no group in any path below {root}; mend it, or set it "
+                f"to null"
+            )
         findings += [Finding("no_group", printable(path)) for path in table["path"][found.isna()]]
         table["group"] = found.fillna("")
     classes = _folders(root) if depth == 1 else [name for split in _folders(root) for name in _folders(root / split)]
@@ -96,9 +99,9 @@ def _read_table(path: Path) -> pd.DataFrame:
     try:
         read = reader(path)
     except FileNotFoundError:
-        raise UserError(f"data.table: {path} is missing") from None
+        raise UserError(f"data.table: {path} is missing; put it there, or name another") from None
     except Exception as error:  # the readers raise many kinds at damaged files
-        raise UserError(f"data.table: {path} cannot be read as a table: {first_line(error)}") from None
+        raise UserError(f"data.table: {path} cannot be read as a table: {first_line(error)}; save it anew") from None
     for column in map(str, read):
         meant = column.strip().lower()
         if meant in COLUMNS and meant not in set(read):
@@ -106,7 +109,8 @@ def _read_table(path: Path) -> pd.DataFrame:
     lacking = {"path", "label"} - set(read)
     if lacking:
         raise UserError(
-            f"data.table: {path} lacks the column {' and '.join(sorted(lacking))}; it has {', '.join(map(str, read))}"
+            f"data.table: {path} lacks the column {' and '.join(sorted(lacking))}; it has {', '.join(map(str, read))}; "
+            f"name one so, with commas between the columns"
         )
     nothing = pd.Series("", index=read.index)
     return pd.DataFrame({name: _as_text(read[name]) if name in read else nothing for name in COLUMNS}, dtype=object)
@@ -136,7 +140,7 @@ def _image_set(root: Path, table: pd.DataFrame, labels: set[str], findings: list
     findings += [Finding("no_label", names[row]) for row in table.index[unlabelled]]
     classes = sorted(labels - {""}, key=_by_number_or_name)
     if len(classes) < 2:
-        raise UserError(f"data.path: {root} has {_listed(classes)}; it takes two classes at least")
+        raise UserError(f"data.path: {root} has {_listed(classes)}; it takes two classes at least, so add one")
     label_of = {name: label for label, name in enumerate(classes)}
     kept = table[~unlabelled]
     return ImageSet(
@@ -200,7 +204,7 @@ def _comes_in_splits(root: Path) -> bool:
             f"one of them"
         )
     if not any(SPLIT_NAMES[name.lower()] == "train" for name in splits):
-        raise UserError(f"data.path: {root} holds {', '.join(splits)} and no train/")
+        raise UserError(f"data.path: {root} holds {', '.join(splits)} and no train/; add one, or rename one")
     return True
 
 
@@ -228,7 +232,9 @@ def _files(root: Path, findings: list[Finding]) -> Iterator[str]:
 
 
 def _refuse_folder(error: OSError) -> None:
-    raise UserError(f"data.path: {printable(str(error.filename))} cannot be read: {error.strerror}")
+    raise UserError(
+        f"data.path: {printable(str(error.filename))} cannot be read: {error.strerror}; make it readable for you"
+    )
 
 
 def _inside(root: Path) -> Callable[[str], bool]:
