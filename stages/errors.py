@@ -15,6 +15,7 @@ ADVICE = {
     errno.EROFS: ": make it writable, then run it again",
     errno.EACCES: ": make it readable and writable for you, then run it again",
     errno.EPERM: ": make it readable and writable for you, then run it again",
+    errno.EPIPE: "",  # `| head` has read enough
 }
 OTHERWISE = ": mend that, then run it again"
 

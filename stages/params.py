@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from stages.errors import UserError
+from stages.errors import UserError, run_cli
 from stages.yaml12 import read_yaml
 
 PARAMS_FILE = Path("params.yaml")
@@ -515,3 +515,14 @@ def _closest_keys(location: tuple[str | int, ...]) -> str:
     known = list(section.model_fields)
     meant = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f"; did you mean {meant[0]}?" if meant else f"; known are {', '.join(known)}"
+
+
+def main() -> None:
+    """Explain parameters, or print their schema: `python -m stages.params`."""
+    from stages.explain_params import main as explain  # which no stage needs
+
+    explain()
+
+
+if __name__ == "__main__":
+    run_cli(main)
