@@ -1,6 +1,7 @@
 """Errors that the user can mend, in one line each."""
 
 import errno
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -14,17 +15,80 @@ ADVICE = {
     errno.EROFS: ": make it writable, then run it again",
     errno.EACCES: ": make it readable and writable for you, then run it again",
     errno.EPERM: ": make it readable and writable for you, then run it again",
+    errno.EPIPE: "",  # `| head` has read enough
 }
+OTHERWISE = ": mend that, then run it again"
 
 
 class UserError(Exception):
     """Something outside the code is wrong. The message names it as the user wrote it and says what to do."""
 
 
+# What libraries say -> what it means, and what to do: their own advice is for whoever writes code with them, and may be
+# dangerous, as loading a file without a check is. The first pattern found in `Class: message` counts.
+TRUSTED = (
+    "in a place where you may run what it holds, load it with the program that wrote it and save its tensors alone: "
+    'torch.save(module.state_dict(), "weights.pth")'
+)
+TRANSLATIONS = (
+    (r"Unsupported global: GLOBAL ([\w.]+)", r"it holds \1 and not only tensors", TRUSTED),
+    (r"with TorchScript archives", "it holds a TorchScript program and not only tensors", TRUSTED),
+    (r"legacy \.tar format", "it has the format of the first versions of torch", TRUSTED),
+    (r"Weights only load failed", "it is not what torch.save writes, or is damaged", f"get it anew, or {TRUSTED}"),
+    (r"PytorchStreamReader|^EOFError: ", "it is cut short or damaged", "get it anew"),
+    (r"Error while deserializing header", "it is no safetensors file, or is damaged", "get it anew"),
+    (
+        r"^(?:LocalEntryNotFoundError|OfflineModeIsEnabled): ",
+        "the hub is out of reach, and its cache does not have them; mirrors and proxies: docs/data.md",
+        "",
+    ),
+    (r"urlopen error \[[^]]*\] ([^>]+)", r"\1; mirrors and proxies: docs/data.md", ""),
+    (r"No pretrained weights exist", "there are none", ""),
+    (
+        r"^ImportError: Failed to import DB access module",
+        "the driver of this kind of database is missing",
+        "install it with pip",
+    ),
+    (
+        r"Could not parse SQLAlchemy URL|Can't load plugin: sqlalchemy|RedisStorage is removed",
+        "it is no URL of a database that SQLAlchemy knows",
+        "set one such as sqlite:///.search/trials.db",
+    ),
+    (r"unable to open database file", "the file cannot be opened", "set one that may be written"),
+    (r"file is not a database", "the file is no database", "remove it, or set another"),
+    (r"cannot be downloaded anymore", "it can no longer be downloaded", ""),
+    (r"(\w+) is not found\. This dataset needs", r"it needs the package \1", r"pip install \1"),
+    (r"unexpected keyword argument 'download'|download it externally", "it must be asked for at its publisher's", ""),
+    (r"Error tokenizing data\. C error: ([^\n]+)", r"\1", ""),
+)
+# Where in a message that is not listed the advice begins.
+ADVISES = re.compile(
+    r"(?:^|(?<=[.:;!,]) )[Pp]lease\b.*"
+    r"|(?:^|(?<=[.;!]) )(?:Use|Try|Check|Make sure|Consider|Install|See|Set|Re-running|If you"
+    r"|You (?:can|may|must|need|should))\b.*"
+)
+COLORS = re.compile(r"\x1b\[[0-9;]*m")
+
+
 def first_line(error: Exception) -> str:
-    """Return the first line of a library's message, or at least the kind of the error."""
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
+    """Return in one line what a library's error means, and what to do where that is known; no advice of its own."""
+    cause, advice = _translate(error)
+    return f"{cause}; {advice}" if advice else cause
+
+
+def cause_of(error: Exception) -> str:
+    """Return in one line what a library's error means, for a message that says itself what to do."""
+    return _translate(error)[0]
+
+
+def _translate(error: Exception) -> tuple[str, str]:
+    """Return what an error means, and what to do, if that is known."""
+    message = f"{type(error).__name__}: {error}"
+    for pattern, cause, advice in TRANSLATIONS:
+        if found := re.search(pattern, message):
+            return found.expand(cause), found.expand(advice)
+    lines = COLORS.sub("", str(error)).splitlines()
+    return (ADVISES.sub("", lines[0]).rstrip(" .:;,") if lines else "") or type(error).__name__, ""
 
 
 def run_cli(main: Callable[[], None]) -> None:
@@ -35,8 +99,8 @@ def run_cli(main: Callable[[], None]) -> None:
     except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
-        reason = error.strerror or first_line(error)
-        sys.exit(f"error: {f'{error.filename}: ' if error.filename else ''}{reason}{ADVICE.get(error.errno or 0, '')}")
+        place = f"{error.filename}: " if error.filename else ""
+        sys.exit(f"error: {place}{error.strerror or first_line(error)}{ADVICE.get(error.errno or 0, OTHERWISE)}")
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except Interrupted as interruption:

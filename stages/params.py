@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from stages.errors import UserError
+from stages.errors import UserError, run_cli
 from stages.yaml12 import read_yaml
 
 PARAMS_FILE = Path("params.yaml")
@@ -448,9 +448,9 @@ def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run this in the project's folder") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+        raise UserError(f"{path} cannot be read: {error.strerror}; make it a file that you may read") from None
     except Exception as error:  # beside YAMLError, whatever its content can make int() and the stack raise
-        raise UserError(f"{path} cannot be read as YAML: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(f"{path} cannot be read as YAML; mend it: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold sections such as `lr:`")
     return content
@@ -497,7 +497,7 @@ def _describe_problem(problem: Any) -> str:
         case "extra_forbidden":
             return f"{place}: unknown key{_closest_keys(problem['loc'])}"
         case "missing":
-            return f"{place}: missing"
+            return f"{place}: missing; `python -m stages.params --explain {place}` says what it is"
         case "value_error":
             return f"{place}: {problem['ctx']['error']}"
         case "model_type" | "dict_type" | "model_attributes_type":
@@ -518,3 +518,14 @@ def _closest_keys(location: tuple[str | int, ...]) -> str:
     known = list(section.model_fields)
     meant = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f"; did you mean {meant[0]}?" if meant else f"; known are {', '.join(known)}"
+
+
+def main() -> None:
+    """Explain parameters, or print their schema: `python -m stages.params`."""
+    from stages.explain_params import main as explain  # which no stage needs
+
+    explain()
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -66,7 +66,7 @@ def main() -> None:
     else:
         print_for_people(results)
     if options.fail_unless_goal and not results.evaluation.goal.differential.met:
-        raise UserError(f"goal: {goal_sentence(results)}")
+        raise UserError(f"goal: {goal_sentence(results)} Change `lr`, or the thresholds of `goal`")
 
 
 def _positive(text: str) -> float:
@@ -125,7 +125,7 @@ def print_plan(results: Results) -> None:
     """Print the half-width of the interval to expect of more replicates and images."""
     rows = plan_table(results)
     if not rows:
-        raise UserError(f"nothing can be planned: {results.evaluation.verdict.reason}")
+        raise UserError(f"nothing can be planned: {results.evaluation.verdict.reason}: append seeds to train.seeds")
     title = "Half-width to expect (80 % range), and the true difference that is shown four times in five"
     Console().print(as_rich(rows, title))
 

@@ -57,7 +57,10 @@ def main() -> None:
     else:
         print_for_people(metrics, same_checkpoints)
     if overall(metrics) == "different":
-        raise UserError("the experiment came out differently")
+        raise UserError(
+            "the experiment came out differently: look for what differs above in code, versions or images, or run "
+            "`dvc repro` and commit what it gives here"
+        )
 
 
 @contextmanager
@@ -82,7 +85,10 @@ def clone_revision(revision: str, folder: Path) -> Path:
     """
     found = _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}", check=False)
     if found.returncode:
-        raise UserError(f"Git knows no revision {revision or 'without a name; give a commit, a branch or a tag'}")
+        raise UserError(
+            f"REV: Git knows no revision {revision or 'without a name'}: give a commit, branch or tag, such as one of "
+            f"`git log --oneline`"
+        )
     _git("clone", "--quiet", "--no-checkout", ".", str(folder))
     _git("-C", str(folder), "checkout", "--quiet", "--detach", found.stdout.strip())
     params = read_yaml(folder / "params.yaml")  # without our schema, for an older revision has another
@@ -118,7 +124,7 @@ def reproduce(clone: Path) -> None:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     command = ["dvc", "repro", "--force", "--no-run-cache", "--no-commit"]
     if subprocess.run(command, cwd=clone, env=environment, stdout=sys.stderr, check=False).returncode:
-        raise UserError("`dvc repro` failed in the clone; what it said stands above")
+        raise UserError("`dvc repro` failed in the clone; what it said stands above: mend and commit that first")
 
 
 def read_metrics(clone: Path) -> dict[str, dict[str, Any]]:
@@ -186,7 +192,8 @@ def _in_tolerances(metric: MetricComparison) -> float:
 def _git(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     if check and done.returncode:
-        raise UserError(f"git {arguments[0]}: {done.stderr.strip().splitlines()[-1]}")
+        said = done.stderr.strip().splitlines()[-1:] or ["it failed"]
+        raise UserError(f"git {arguments[0]}: {said[0]}: mend that, then verify again")
     return done
 
 

@@ -228,7 +228,9 @@ def test_a_missing_key_is_named(folder):
     first, *others = (folder / "params.yaml").read_text().split("\n  epochs: ", 2)  # the first is that of train
     without = [first, others[0].split("\n", 1)[1]]
     (folder / "params.yaml").write_text("\n  epochs: ".join(["\n".join(without), *others[1:]]))
-    assert problems(folder) == ["train.epochs: missing"]
+    assert problems(folder) == [
+        "train.epochs: missing; `python -m stages.params --explain train.epochs` says what it is"
+    ]
 
 
 @pytest.mark.parametrize("text", ["", "just text", "lr: [", "a: 1\na: 2", "!!python/object/apply:os.system [ls]"])

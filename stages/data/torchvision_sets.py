@@ -91,7 +91,7 @@ def _open(kind: "type[VisionDataset]", root: Path, how: dict[str, Any], name: st
     except (RuntimeError, OSError):
         pass  # it is not there yet
     except (ImportError, ValueError) as error:
-        raise UserError(f"data.dataset: {name}: {first_line(error)}") from None
+        raise UserError(f"data.dataset: {name}: {first_line(error)}; mend that, or choose another set") from None
     if not may_download:
         raise UserError(absent)
     try:

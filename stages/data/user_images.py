@@ -57,7 +57,10 @@ def load_folder(data: Data) -> ImageSet:
     if data.group_pattern:
         found = table["path"].str.extract(data.group_pattern, expand=False)
         if len(found) and found.isna().all():
-            raise UserError(f"data.group_pattern: {data.group_pattern} finds no group in any path below {root}")
+            raise UserError(
+                f"data.group_pattern: {data.group_pattern} finds no group in any path below {root}; mend it, or set it "
+                f"to null"
+            )
         findings += [Finding("no_group", printable(path)) for path in table["path"][found.isna()]]
         table["group"] = found.fillna("")
     above = [root / split for split in _folders(root)] if split_as_given else [root]
@@ -117,9 +120,9 @@ def _read_table(path: Path) -> pd.DataFrame:
     try:
         read = reader(path)
     except FileNotFoundError:
-        raise UserError(f"data.table: {path} is missing") from None
+        raise UserError(f"data.table: {path} is missing; put it there, or name another") from None
     except Exception as error:  # the readers raise many kinds at damaged files
-        raise UserError(f"data.table: {path} cannot be read as a table: {first_line(error)}") from None
+        raise UserError(f"data.table: {path} cannot be read as a table: {first_line(error)}; save it anew") from None
     for column in map(str, read):
         meant = column.strip().lower()
         if meant in COLUMNS and meant not in set(read):
@@ -127,7 +130,8 @@ def _read_table(path: Path) -> pd.DataFrame:
     lacking = {"path", "label"} - set(read)
     if lacking:
         raise UserError(
-            f"data.table: {path} lacks the column {' and '.join(sorted(lacking))}; it has {', '.join(map(str, read))}"
+            f"data.table: {path} lacks the column {' and '.join(sorted(lacking))}; it has {', '.join(map(str, read))}; "
+            f"name one so, with commas between the columns"
         )
     nothing = pd.Series("", index=read.index)
     return pd.DataFrame({name: _as_text(read[name]) if name in read else nothing for name in COLUMNS}, dtype=object)
@@ -221,7 +225,7 @@ def _comes_in_splits(root: Path) -> bool:
             f"one of them"
         )
     if not any(SPLIT_NAMES[name.lower()] == "train" for name in splits):
-        raise UserError(f"data.path: {root} holds {', '.join(splits)} and no train/")
+        raise UserError(f"data.path: {root} holds {', '.join(splits)} and no train/; add one, or rename one")
     return True
 
 
@@ -260,7 +264,9 @@ def is_like(name: str, patterns: Iterable[str]) -> bool:
 
 
 def _refuse_folder(error: OSError) -> None:
-    raise UserError(f"data.path: {printable(str(error.filename))} cannot be read: {error.strerror}")
+    raise UserError(
+        f"data.path: {printable(str(error.filename))} cannot be read: {error.strerror}; make it readable for you"
+    )
 
 
 def _inside(root: Path) -> Callable[[str], bool]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from stages.errors import UserError, first_line
+from stages.errors import UserError, cause_of, first_line
 from stages.exporting.description import KEY, TIMM_CONFIG, TIMM_WEIGHTS
 from stages.exporting.predictors import Logits, Pixels, Predictor, read_description
 from stages.libraries import timm
@@ -42,7 +42,7 @@ def open_timm(folder: Path) -> Predictor:
     try:
         module = timm.create_model(f"local-dir:{folder}", pretrained=True)
     except Exception as error:  # what a damaged file makes of timm cannot be listed
-        raise UserError(f"{folder} is damaged ({first_line(error)}): export it anew") from None
+        raise UserError(f"{folder} is damaged ({cause_of(error)}): export it anew") from None
     network = Network(module, Preprocessing(exported.mean, exported.std), {})
     return _predictor(folder, network, exported.classes, exported.image_size, exported.channels)
 

@@ -164,7 +164,7 @@ def test_labels_may_have_further_columns_as_qmnists_do():
 
 
 def test_a_set_that_torchvision_does_not_download_is_told_so(load):
-    with pytest.raises(UserError, match="ImageNet is not in .* You need to download it externally"):
+    with pytest.raises(UserError, match="ImageNet is not in .*it must be asked for at its publisher"):
         load("ImageNet")
 
 
