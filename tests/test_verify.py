@@ -85,7 +85,7 @@ def test_a_path_that_leads_out_of_the_repository_is_followed_from_there_and_link
 
 def test_a_revision_that_is_none_is_refused(project, run_stage):
     done = run_stage(project, "verify", "no-such-branch", check=False)
-    assert one_line_of(done) == "error: Git knows no revision no-such-branch"
+    assert one_line_of(done).startswith("error: REV: Git knows no revision no-such-branch: give a commit")
 
 
 @pytest.mark.slow
