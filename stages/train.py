@@ -40,7 +40,7 @@ from stages.training.replicate_store import ReplicateStore
 from stages.training.resume import ResumeState, clear_resume_states
 from stages.training.trainer import ReplicateResult
 
-STAGES_AFTER_TRAINING = 2  # that take time to start: evaluate, report
+STARTS_AFTER_TRAINING = 1.0  # evaluate and report start no workers, so each takes half as long as a training stage
 
 
 def main() -> None:
@@ -158,7 +158,7 @@ def what_follows(arm: Arm, missing: int, replicates: int) -> Afterwards:
         replicates: of each arm.
     """
     trained = missing if arm == ARMS[0] else 0  # DVC trains this one first
-    return Afterwards(trained, evaluated=len(ARMS) * replicates, stages=STAGES_AFTER_TRAINING + (trained > 0))
+    return Afterwards(trained, evaluated=len(ARMS) * replicates, starts=STARTS_AFTER_TRAINING + (trained > 0))
 
 
 def divergence_message(arm: Arm, rates: LearningRates, plan: Plan, found: Divergence) -> str:

@@ -127,7 +127,7 @@ def test_the_time_left_counts_both_arms_the_evaluation_and_the_stages_to_start(m
     monkeypatch.setattr(replicate_progress.psutil.Process, "create_time", lambda self: 1000.0)
     rows = SharedRows(3).rows
     assert rows.shape == (3, COLUMNS)
-    left = TimeLeft(rows, wanted=2, steps=10, afterwards=Afterwards(trained=2, evaluated=4, stages=3))
+    left = TimeLeft(rows, wanted=2, steps=10, afterwards=Afterwards(trained=2, evaluated=4, starts=3))
     left.look()
     assert left.seconds() is None  # nothing is measured
     rows[:, RUNNING] = 1
@@ -145,7 +145,7 @@ def test_what_an_earlier_run_has_trained_does_not_count_as_fast(monkeypatch):
     monkeypatch.setattr(replicate_progress.psutil.Process, "create_time", lambda self: 1000.0)
     rows = SharedRows(2).rows
     rows[:] = [[8, 8, 0, 0, 1], [0, 0, 0, 0, 1]]
-    left = TimeLeft(rows, wanted=2, steps=10, afterwards=Afterwards(trained=0, evaluated=0, stages=0))
+    left = TimeLeft(rows, wanted=2, steps=10, afterwards=Afterwards(trained=0, evaluated=0, starts=0))
     left.look()
     now = 1010.0
     rows[:, STEPS] = 10, 3

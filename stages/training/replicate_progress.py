@@ -15,7 +15,7 @@ from stages.training.loop import RunningMetrics
 METRICS_EVERY = 10  # steps; each look at the metrics waits for the device once more
 RESUMED_AT, STEPS, ACCURACY, LOSS, RUNNING = range(5)  # columns, each replicate has a row
 COLUMNS = 5
-EVALUATING = 0.06  # of the time that training a replicate takes, evaluating it; measured on the sample images
+EVALUATING = 0.08  # of the time that training a replicate takes, evaluating it; measured on the sample images
 
 Rows = npt.NDArray[np.float64]
 
@@ -58,12 +58,12 @@ class Afterwards:
     Attributes:
         trained: replicates that a later stage trains, be they begun here.
         evaluated: replicates that are evaluated.
-        stages: that are started.
+        starts: how many times as long as this stage to start it takes to start the others.
     """
 
     trained: int
     evaluated: int
-    stages: int
+    starts: float
 
 
 class TimeLeft:
@@ -97,7 +97,7 @@ class TimeLeft:
             return None
         per_step = (time.time() - self._first_step) / taken
         steps_left = max(self._trained - float(self._rows[:, STEPS].sum()), 0.0)
-        return per_step * (steps_left + self._evaluated) + self._start * self._afterwards.stages
+        return per_step * (steps_left + self._evaluated) + self._start * self._afterwards.starts
 
 
 class ReplicateBars:
