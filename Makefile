@@ -7,7 +7,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PYTEST := python -m pytest -n 2 --dist worksteal
 
-.PHONY: help setup repro compare plots experiment experiments search adopt test test-slow test-all test-processors export-requirements browser fuzz lint format benchmark benchmark-peers screenshots clean
+.PHONY: help setup demo repro compare plots experiment experiments search adopt test test-slow test-all test-processors export-requirements browser fuzz lint format benchmark benchmark-peers screenshots clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 24
@@ -22,6 +22,9 @@ $(VENV)/ready: requirements.txt requirements-dev.txt constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt $$(grep -o '^torch==[^ ]*' requirements.txt)
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt -r requirements.txt -r requirements-dev.txt
 	touch $@
+
+demo: setup ## A first look in two minutes: the pipeline on few images, in a folder of its own, demo/
+	@python -m stages.demo
 
 repro: setup ## Run the experiment and print its result
 	dvc repro

@@ -1,12 +1,14 @@
-"""Bars for people at a terminal; nothing where the output goes elsewhere."""
+"""What people see of a run: bars at a terminal, lines everywhere, and a folder of what is only looked at."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from tqdm import tqdm
 
 Item = TypeVar("Item")
 ProgressBar: TypeAlias = "tqdm[Any]"
+LIVE = Path(".live")  # what moves while a stage runs; neither Git nor DVC keeps it
 
 
 def progress_bar(total: int, unit: str) -> ProgressBar:
@@ -22,3 +24,8 @@ def with_progress(items: Iterable[Item], description: str, unit: str, total: int
 def write_line(line: str) -> None:
     """Print a line, above the bars where there are any."""
     tqdm.write(line)
+
+
+def describe_seconds(seconds: float) -> str:
+    """Return a time as bars show it, such as 01:05."""
+    return str(tqdm.format_interval(seconds))

@@ -25,20 +25,27 @@ from stages.files import METRICS, atomic_directory, scratch_directory, write_csv
 from stages.models.checkpoint import CHECKPOINTS, checkpoint_name
 from stages.models.compute import worker_limit
 from stages.params import ARMS, Arm, LearningRates, load_params
-from stages.progress import write_line
+from stages.progress import LIVE, write_line
 from stages.rates.policies import Plan, describe, final_learning_rates, key_of_rate
 from stages.rates.schedules import lr_multipliers, rate_curves
 from stages.signals import Signals
+<<<<<<< HEAD
 from stages.trained_with import trained_with
+=======
+from stages.training.curves import LiveCurves, learning_curves
+>>>>>>> demo
 from stages.training.divergence import Divergence
 from stages.training.experiment import Experiment, open_experiment
 from stages.training.fingerprint import code_digests, describe_environment
 from stages.training.finished import kept_replicates, trained_replicates
 from stages.training.replicate import ReplicateJob
+from stages.training.replicate_progress import Afterwards
 from stages.training.replicate_store import ReplicateStore
 from stages.training.resume import ResumeState, clear_resume_states
 from stages.training.trainer import ReplicateResult
 from stages.unchanged import check_same_run, check_unchanged
+
+STARTS_AFTER_TRAINING = 1.0  # evaluate and report start no workers, so each takes half as long as a training stage
 
 
 def main() -> None:
@@ -64,9 +71,14 @@ def train(arm: Arm, experiment: Experiment, signals: Signals) -> None:
     epochs, steps = params.train.epochs, experiment.steps_per_epoch
     rates = final_learning_rates(plan, epochs)
     curves = pd.DataFrame(rate_curves(plan, lr_multipliers(params.schedule, epochs, steps), steps))
+<<<<<<< HEAD
     exact = {"learning_rates": rates, "trained_with": trained_with(params, arm, list(plan))}
     write_json(METRICS / f"{arm}.json", arm_metrics(results, experiment), exact=exact)
     write_csv(METRICS / f"{arm}_curves.csv", learning_curves(results))
+=======
+    write_json(METRICS / f"{arm}.json", arm_metrics(results, experiment), exact={"learning_rates": rates})
+    write_csv(METRICS / f"{arm}_curves.csv", learning_curves({seed: result.epochs for seed, result in results.items()}))
+>>>>>>> demo
     write_csv(METRICS / f"{arm}_rates.csv", curves, number="%.6g")
     never_unfrozen = [group for group, entry in plan.items() if entry.rate and not rates[group]]
     if never_unfrozen:
@@ -104,16 +116,23 @@ def finished_replicates(
     arm: Arm, jobs: list[ReplicateJob], experiment: Experiment, store: ReplicateStore, signals: Signals
 ) -> Generator[tuple[ReplicateJob, ReplicateResult]]:
     """Yield the replicates that are kept, and then the others as they are trained, which are kept from then on."""
-    kept = set()
+    kept, curves = set(), LiveCurves(LIVE / f"{arm}_curves.csv", jobs)
     for job, result in kept_replicates(jobs, store):
         kept.add(job.fingerprint)
+        curves.take(job, result.epochs)
         yield job, result
     left = [job for job in jobs if job.fingerprint not in kept]
     if left:
         with scratch_directory(CHECKPOINTS / other_than(arm)) as scratch:
-            ahead = replicates_ahead(other_than(arm), jobs, experiment, store, scratch)
-            with closing(trained_replicates(arm, left, ahead, experiment, store, signals)) as trained:
-                yield from trained
+            missing = missing_replicates(other_than(arm), jobs, experiment, store, scratch)
+            # With one worker, none stands idle.
+            ahead = [] if worker_limit(experiment.params.train) == 1 else missing
+            afterwards = what_follows(arm, len(missing), len(jobs))
+            training = trained_replicates(arm, left, ahead, experiment, store, signals, afterwards, curves.look)
+            with closing(training) as trained:
+                for job, result in trained:
+                    curves.take(job, result.epochs)
+                    yield job, result
 
 
 def arm_jobs(arm: Arm, experiment: Experiment, folder: Path) -> list[ReplicateJob]:
@@ -131,21 +150,28 @@ def other_than(arm: Arm) -> Arm:
     return other
 
 
-def replicates_ahead(
+def missing_replicates(
     arm: Arm, jobs: list[ReplicateJob], experiment: Experiment, store: ReplicateStore, folder: Path
 ) -> list[ReplicateJob]:
-    """Return the replicates of an arm that workers may begin which would stand idle.
-
-    They are those that its own stage would have to train; with one worker, none stands idle.
-    """
-    if worker_limit(experiment.params.train) == 1:
-        return []
+    """Return the replicates of an arm that its own stage would have to train, which idle workers may begin."""
     try:
         theirs = arm_jobs(arm, experiment, folder)
     except UserError:  # which its own stage tells
         return []
     known = {job.fingerprint for job in jobs}
     return [job for job in theirs if job.fingerprint not in known and job.fingerprint not in store]
+
+
+def what_follows(arm: Arm, missing: int, replicates: int) -> Afterwards:
+    """Return what the pipeline does when an arm is trained.
+
+    Args:
+        arm: that is trained.
+        missing: replicates of the other arm that are not trained yet.
+        replicates: of each arm.
+    """
+    trained = missing if arm == ARMS[0] else 0  # DVC trains this one first
+    return Afterwards(trained, evaluated=len(ARMS) * replicates, starts=STARTS_AFTER_TRAINING + (trained > 0))
 
 
 def divergence_message(arm: Arm, rates: LearningRates, plan: Plan, found: Divergence) -> str:
@@ -196,18 +222,6 @@ def _with_gap(train_accuracy: float, train_loss: float, val_accuracy: float, val
         "val_loss": val_loss,
         "overfitting_gap": train_accuracy - val_accuracy,
     }
-
-
-def learning_curves(results: dict[int, ReplicateResult]) -> pd.DataFrame:
-    """Return the metrics of every epoch, a row for each seed and epoch."""
-    return pd.DataFrame(
-        [
-            (seed, number, epoch.train.accuracy, epoch.train.loss, epoch.val.accuracy, epoch.val.loss)
-            for seed, result in results.items()
-            for number, epoch in enumerate(result.epochs, start=1)
-        ],
-        columns=["seed", "epoch", "train_accuracy", "train_loss", "val_accuracy", "val_loss"],
-    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Finished replicates: those that are kept from before, and then the others, as they are trained."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 
 from stages.models.predictions import predictions_path
@@ -9,7 +9,7 @@ from stages.signals import Signals
 from stages.training.experiment import Experiment
 from stages.training.memory import estimate_memory
 from stages.training.replicate import ReplicateJob
-from stages.training.replicate_progress import ReplicateBars
+from stages.training.replicate_progress import Afterwards, ReplicateBars, TimeLeft
 from stages.training.replicate_store import STORE, ReplicateStore
 from stages.training.trainer import ReplicateResult
 from stages.training.workers import SharedRows, count_workers, train_replicates, workers_message
@@ -33,6 +33,8 @@ def trained_replicates(
     experiment: Experiment,
     store: ReplicateStore,
     signals: Signals,
+    afterwards: Afterwards | None = None,
+    look: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[ReplicateJob, ReplicateResult]]:
     """Train replicates, as many at a time as there are cores for, and keep each; yield it when it has ended.
 
@@ -43,6 +45,8 @@ def trained_replicates(
         experiment: what all of them share.
         store: where they are kept.
         signals: of this process.
+        afterwards: what is still done when they are trained; then the time that is left for all is told.
+        look: is called again and again meanwhile.
     """
     every, train = [*jobs, *ahead], experiment.params.train
     memory = estimate_memory(experiment.network, experiment.params, experiment.prepared.images, experiment.compute)
@@ -50,10 +54,18 @@ def trained_replicates(
     write_line(f"{title}: {len(jobs)} to train, by {workers_message(workers, train.threads, memory)}")
     shared = SharedRows(len(every))
     labels = [job.label for job in every]
-    bars = ReplicateBars(labels, len(jobs), train.epochs, experiment.steps_per_epoch, shared.rows, workers)
-    training = train_replicates(every, len(jobs), workers, signals, shared, bars.show)
+    epochs, steps = train.epochs, experiment.steps_per_epoch
+    left = TimeLeft(shared.rows, len(jobs), epochs * steps, afterwards) if afterwards else None
+    bars = ReplicateBars(labels, len(jobs), epochs, steps, shared.rows, workers, left)
+
+    def show() -> None:
+        bars.show()
+        look()
+
+    training = train_replicates(every, len(jobs), workers, signals, shared, show)
     with closing(bars), closing(training):
         for job, result in training:
+            bars.tell_end()
             if not is_pruned(job, result):
                 written = job.checkpoint if job.checkpoint and not result.diverged else None
                 files = [written, predictions_path(written)] if written else []
