@@ -30,6 +30,7 @@ TRUSTED = (
     "in a place where you may run what it holds, load it with the program that wrote it and save its tensors alone: "
     'torch.save(module.state_dict(), "weights.pth")'
 )
+MIRRORS = "mirrors and proxies: docs/data.md#behind-a-firewall"
 TRANSLATIONS = (
     (r"Unsupported global: GLOBAL ([\w.]+)", r"it holds \1 and not only tensors", TRUSTED),
     (r"with TorchScript archives", "it holds a TorchScript program and not only tensors", TRUSTED),
@@ -39,10 +40,11 @@ TRANSLATIONS = (
     (r"Error while deserializing header", "it is no safetensors file, or is damaged", "get it anew"),
     (
         r"^(?:LocalEntryNotFoundError|OfflineModeIsEnabled): ",
-        "the hub is out of reach, and its cache does not have them; mirrors and proxies: docs/data.md",
-        "",
+        "the hub is out of reach, and its cache does not have them",
+        MIRRORS,
     ),
-    (r"urlopen error \[[^]]*\] ([^>]+)", r"\1; mirrors and proxies: docs/data.md", ""),
+    (r"^ProxyError: ([^\n]+)|Tunnel connection failed: ([^\n>]+)", r"the proxy says \1\2", MIRRORS),
+    (r"urlopen error (?:\[[^]]*\] )?([^>]+)", r"\1", MIRRORS),
     (r"No pretrained weights exist", "there are none", ""),
     (
         r"^ImportError: Failed to import DB access module",
