@@ -29,11 +29,8 @@ from stages.progress import LIVE, write_line
 from stages.rates.policies import Plan, describe, final_learning_rates, key_of_rate
 from stages.rates.schedules import lr_multipliers, rate_curves
 from stages.signals import Signals
-<<<<<<< HEAD
 from stages.trained_with import trained_with
-=======
 from stages.training.curves import LiveCurves, learning_curves
->>>>>>> demo
 from stages.training.divergence import Divergence
 from stages.training.experiment import Experiment, open_experiment
 from stages.training.fingerprint import code_digests, describe_environment
@@ -71,14 +68,9 @@ def train(arm: Arm, experiment: Experiment, signals: Signals) -> None:
     epochs, steps = params.train.epochs, experiment.steps_per_epoch
     rates = final_learning_rates(plan, epochs)
     curves = pd.DataFrame(rate_curves(plan, lr_multipliers(params.schedule, epochs, steps), steps))
-<<<<<<< HEAD
     exact = {"learning_rates": rates, "trained_with": trained_with(params, arm, list(plan))}
     write_json(METRICS / f"{arm}.json", arm_metrics(results, experiment), exact=exact)
-    write_csv(METRICS / f"{arm}_curves.csv", learning_curves(results))
-=======
-    write_json(METRICS / f"{arm}.json", arm_metrics(results, experiment), exact={"learning_rates": rates})
     write_csv(METRICS / f"{arm}_curves.csv", learning_curves({seed: result.epochs for seed, result in results.items()}))
->>>>>>> demo
     write_csv(METRICS / f"{arm}_rates.csv", curves, number="%.6g")
     never_unfrozen = [group for group, entry in plan.items() if entry.rate and not rates[group]]
     if never_unfrozen:
