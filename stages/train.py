@@ -116,10 +116,9 @@ def finished_replicates(
     left = [job for job in jobs if job.fingerprint not in kept]
     if left:
         with scratch_directory(CHECKPOINTS / other_than(arm)) as scratch:
-            missing = missing_replicates(other_than(arm), jobs, experiment, store, scratch)
-            # With one worker, none stands idle.
-            ahead = [] if worker_limit(experiment.params.train) == 1 else missing
-            afterwards = what_follows(arm, len(missing), len(jobs))
+            alone = worker_limit(experiment.params.train) == 1  # then no worker stands idle, and nobody looks ahead
+            ahead = [] if alone else replicates_ahead(other_than(arm), jobs, experiment, store, scratch)
+            afterwards = what_follows(arm, len(jobs if alone else ahead), len(jobs))
             training = trained_replicates(arm, left, ahead, experiment, store, signals, afterwards, curves.look)
             with closing(training) as trained:
                 for job, result in trained:
@@ -142,7 +141,7 @@ def other_than(arm: Arm) -> Arm:
     return other
 
 
-def missing_replicates(
+def replicates_ahead(
     arm: Arm, jobs: list[ReplicateJob], experiment: Experiment, store: ReplicateStore, folder: Path
 ) -> list[ReplicateJob]:
     """Return the replicates of an arm that its own stage would have to train, which idle workers may begin."""
@@ -159,7 +158,7 @@ def what_follows(arm: Arm, missing: int, replicates: int) -> Afterwards:
 
     Args:
         arm: that is trained.
-        missing: replicates of the other arm that are not trained yet.
+        missing: replicates of the other arm that are not trained yet; all of them, where nobody has looked.
         replicates: of each arm.
     """
     trained = missing if arm == ARMS[0] else 0  # DVC trains this one first
