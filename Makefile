@@ -38,14 +38,14 @@ compare: setup ## Show uniform against differential rates, from what has been tr
 			"($$(echo $$stale))" >&2
 	@dvc exp run --quiet --temp --force --name uniform --set-param review.arm=baseline --single-item review
 	@dvc exp run --quiet --temp --force --name differential --set-param review.arm=differential --single-item review
-	dvc metrics diff uniform differential --targets metrics/review.json
+	dvc metrics diff --all uniform differential --targets metrics/review.json
 
 plots: setup ## Draw DVC's plots as a page that asks the network for nothing
 	@python -m stages.plots_template
 	dvc plots show --html-template .dvc/tmp/plots.html
 
 experiments: setup ## Show in a table that fits a screen how experiments differ: rates, accuracy, gap, goal
-	dvc exp show --no-pager --only-changed --precision 3 --drop '^(Created|train_accuracy|val_loss|stages/|data/|models/|metrics/|search/|report/|requirements)'
+	dvc exp show --no-pager --only-changed --precision 3 --drop '^(Created|train_accuracy|val_loss|requirements)|.*/'
 
 experiment: setup ## Run a preset of experiments/, such as NAME=deitsch-2019, as a DVC experiment beside the workspace
 	@test -f "experiments/$(NAME)" || { echo "Name one of them, such as NAME=deitsch-2019: $$(ls experiments)" >&2; exit 1; }

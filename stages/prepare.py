@@ -148,7 +148,12 @@ def check_and_decode(data: Data, folder: Path | None) -> PrepareResult:
     samples["usable"] = samples.index.isin(good.index)
     samples["unit"] = units(good, digests).reindex(samples.index, fill_value="")
     samples["near_duplicates"] = near_duplicate_of.reindex(samples.index, fill_value="")
-    findings = [*source.findings, *decoded.findings, *same, *alike, *groups_in_two_splits(good)]
+    # What is no image has no name to remark on, and no group.
+    skipped = set(samples["image"]) - set(samples.loc[decoded.good, "image"])
+    of_source = [
+        one for one in source.findings if one.check not in ("no_group", "not_ascii") or one.image not in skipped
+    ]
+    findings = [*of_source, *decoded.findings, *same, *alike, *groups_in_two_splits(good)]
     findings = list(dict.fromkeys(findings))  # a table may list a file twice
     problems = blocking_problems(findings, data)
     if not problems:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from stages.data.checks import MAX_LISTED
 from stages.data.splits import UNUSED, Splits, class_balance, few_samples, split_replicates, splits_too_small
 from stages.data.store import SEARCH_SPLITS_FILE, Prepared, open_prepared, write_splits
 from stages.errors import UserError, run_cli
@@ -48,8 +49,10 @@ def main() -> None:
         write_json(METRICS / "splits.json", counts)
         write_csv(METRICS / "class_balance.csv", first)
     print(describe_counts(counts))
-    for line in few_samples(first):
-        print(line)
+    few = few_samples(first)
+    print(*few[:MAX_LISTED], sep="\n", end="\n" if few else "")
+    if len(few) > MAX_LISTED:
+        print(f"and {len(few) - MAX_LISTED:,} more with few images; see {METRICS / 'class_balance.csv'}")
 
 
 def for_search(params: Params) -> tuple[Data, list[int]]:
@@ -102,7 +105,8 @@ def summarize(prepared: Prepared, parts: "pd.Series[str]", splits: Splits, data:
 
 def describe_counts(counts: dict[str, Any]) -> str:
     """Return the content of metrics/splits.json for people."""
-    each = f"{counts['replicates']:,} replicates, each with {counts['train']:,} train and {counts['val']:,} val images"
+    sizes = f"{counts['train']:,} train and {counts['val']:,} val images"
+    each = f"{counts['replicates']:,} replicates, each with about {sizes}"
     if counts["folds"]:
         tested = f"about {counts['test']:,} test images; every {counts['folds']} of them test {counts['tested']:,} once"
     elif not counts["test"]:

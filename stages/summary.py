@@ -18,8 +18,8 @@ from stages.reporting.tables import (
     averaged_over,
     conditions_sentence,
     environment_sentence,
-    failures_sentence,
     goal_sentence,
+    guessing_sentence,
     load_results,
     looks_table,
     near_duplicates_sentence,
@@ -108,7 +108,7 @@ def print_for_people(results: Results) -> None:
         console.print(as_rich(looks_table(results), title="The looks, declared beforehand"))
     for sentence in (
         goal_sentence(results),
-        "" if results.evaluation.verdict.decision == "unstable" else failures_sentence(results),
+        guessing_sentence(results),
         near_duplicates_sentence(results),
         environment_sentence(results),
         conditions_sentence(results),

@@ -46,7 +46,8 @@ CHECKS = {
     "litter": Check("left out", "what systems leave in folders, such as Thumbs.db"),
     "linked_folder": Check("left out", "a symbolic link to a folder"),
     "near_duplicate_pair": Check(
-        "warned", "two images that are almost the same; the verdict is also given without such test images"
+        "warned",
+        "two almost alike; where one is tested and the other trained on, the verdict is also given without it",
     ),
     "duplicate": Check("warned", "the same pixels again; they stay in one split"),
     "no_group": Check("warned", "data.group_pattern finds no group in its path, so it stands alone"),
@@ -98,7 +99,7 @@ def blocking_problems(findings: Sequence[Finding], data: Data) -> list[str]:
         if found:
             named = "; ".join(describe(finding) for finding in found[:MAX_LISTED])
             if len(found) > MAX_LISTED:
-                named += f" and {len(found) - MAX_LISTED:,} more, listed by `python -m stages.prepare --dry-run`"
+                named += f" and {len(found) - MAX_LISTED:,} more, listed by `python -m stages.prepare --dry-run --json`"
             problems.append(f"data: {named}: {what_to_do}")
     return problems
 

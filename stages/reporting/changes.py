@@ -64,7 +64,7 @@ def review_against(
         *search_lines(),
         f"### Metrics of the arm `{arm}`, against {f'`{before_arm}` at ' if arm != before_arm else ''}`{before.name}`",
         markdown_table(["metric", before.name, "here", "change", ""], metrics) if metrics else "None differs.",
-        "" if differs else MARKS_EXPLAINED,
+        MARKS_EXPLAINED if judged and metrics else "",
         "### Parameters",
         markdown_table(["parameter", before.name, "here"], changed) if changed else "None differs.",
     ]

@@ -46,7 +46,7 @@ def learning_curves(curves: dict[Arm, pd.DataFrame], split: str, metric: str) ->
     )
     summary = long.groupby(["arm", "epoch"])[metric].agg(["mean", "std"]).fillna(0).reset_index()
     summary = summary.assign(low=summary["mean"] - summary["std"], high=summary["mean"] + summary["std"])
-    style = "%" if metric == "accuracy" else ".3f"
+    style = "%" if metric == "accuracy" else ".4~g"
     base = alt.Chart(summary, title=f"{SPLIT_NAMES[split]} {metric}").encode(
         x=alt.X("epoch:Q", axis=alt.Axis(values=sorted(long["epoch"].unique()), format="d", labelOverlap=True)),
         color=COLOR,

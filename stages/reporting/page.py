@@ -92,7 +92,7 @@ def render_page(results: Results, files: ResultFiles, prepared: Prepared, params
             for sentence in (
                 tables.goal_sentence(results),
                 tables.conditions_sentence(results),
-                "" if results.evaluation.verdict.decision == "unstable" else tables.failures_sentence(results),
+                tables.guessing_sentence(results),
                 tables.near_duplicates_sentence(results),
                 tables.environment_sentence(results),
             )
@@ -196,22 +196,37 @@ def balance_section(files: ResultFiles) -> Section:
 def class_table(per_class: pd.DataFrame) -> list[dict[str, str]]:
     """Return precision, recall and F1 on test, mean over the seeds, a row for each class and arm."""
     metrics = ["precision", "recall", "f1"]
-    tested = per_class[per_class["split"] == "test"].groupby(["class", "arm", "samples"], sort=False)[metrics]
-    means, spreads = (summary.reset_index().to_dict("records") for summary in (tested.mean(), tested.std().fillna(0)))
+    tested = per_class[per_class["split"] == "test"].groupby(["class", "arm"], sort=False)
     return [
         {
-            "class": str(mean["class"]),
-            "arm": mean["arm"],
-            "samples": f"{mean['samples']:,}",
-            **{metric: f"{100 * mean[metric]:.1f} ± {100 * spread[metric]:.1f} %" for metric in metrics},
+            "class": str(name),
+            "arm": str(arm),
+            "samples": _from_to(rows["samples"].min(), rows["samples"].max()),
+            **{metric: _mean_and_spread(100 * rows[metric]) for metric in metrics},
         }
-        for mean, spread in zip(means, spreads, strict=True)
+        for (name, arm), rows in tested
     ]
+
+
+def _from_to(least: int, most: int) -> str:
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
+def _mean_and_spread(values: "pd.Series[float]") -> str:
+    """Return mean and standard deviation; of a single replicate the value alone."""
+    return f"{values.mean():.1f} %" if len(values) < 2 else f"{values.mean():.1f} ± {values.std():.1f} %"
 
 
 def trained_with(results: Results) -> dict[str, str]:
     """Return with which processor and versions the arms were trained: one row where they are the same."""
-    described = {arm: ", ".join(results.training[arm].environment.values()) or "unknown" for arm in ARMS}
+    unnamed = ("processor", "precision")
+    described = {
+        arm: ", ".join(
+            value if name in unnamed else f"{name} {value}" for name, value in results.training[arm].environment.items()
+        )
+        or "unknown"
+        for arm in ARMS
+    }
     if len(set(described.values())) == 1:
         return {"trained with": next(iter(described.values()))}
     return {f"trained with, {arm}": text for arm, text in described.items()}
@@ -233,7 +248,7 @@ def _describe_images(results: Results) -> str:
     prepared, splits = results.prepare, results.splits
     in_splits = ", ".join(f"{getattr(splits, split):,} {split}" for split in SPLITS)
     aside = f"; {splits.development:,} in the development part" if splits.development else ""
-    return f"{prepared.images:,} at {prepared.image_size} pixels; of a replicate {in_splits}{aside}"
+    return f"{prepared.images:,} at {prepared.image_size} pixels; of the first replicate {in_splits}{aside}"
 
 
 def _as_url(path: Path) -> str:

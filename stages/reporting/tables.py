@@ -1,5 +1,6 @@
 """The results of the experiment, as the stages left them under metrics/, as sentences and tables for people."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from stages.params import ARMS, Arm, Metric, Split
 PAGE = Path("report/index.html")
 MINUS = "−"
 MIN_FOR_BOUND = 2
+SMALLEST_P = 1e-6  # that metrics/evaluation.json can hold
 
 
 @dataclass(frozen=True)
@@ -74,19 +76,29 @@ def verdict_sentence(results: Results) -> str:
         "unstable": f"Unstable: {failures_sentence(results)} Test {name}, {rates}",
     }[verdict.decision]
     measured = f"{decision}; differential − baseline is {signed_difference(verdict, verdict.metric)}"
-    return f"{measured}{_what_chance_leaves_open(results)}.{_note_on_groups(verdict)}"
+    failed = "" if verdict.decision == "unstable" else f" {failures_sentence(results)}".rstrip()
+    return f"{measured}{_what_chance_leaves_open(results)}.{_note_on_groups(verdict)}{failed}"
 
 
 def next_sentence(results: Results) -> str:
     """Return which of the two settings to take, as far as the verdict goes, and what to type to find better ones."""
     baseline, differential = (_describe_rates(results.training[arm].learning_rates) for arm in ARMS)
     search = "`make search` looks for better rates, of both arms alike."
+    failures, total = results.evaluation.failures, results.evaluation.replicates
+    failed: list[str] = [arm for arm in ARMS if failures.of(arm)]
+    if failed and (
+        results.evaluation.verdict.decision == "unstable" or any(len(failures.of(arm)) == total for arm in ARMS)
+    ):
+        of_arms = "both arms" if len(failed) > 1 else f"the {failed[0]} arm"
+        return f"First let no replicate of {of_arms} fail: change the rates, or train longer. {search}"
+    if baseline == differential:
+        return f"Both arms have the same rates, so there is nothing to choose between: set others under lr. {search}"
     return {
         "better": f"Of the two, take the differential rates, {differential} (backbone / head). {search}",
         "worse": f"Of the two, take the baseline's rates, {baseline} (backbone / head). {search}",
         "no difference shown": "As far as this shows, either setting will do. `python -m stages.summary --plan` says "
         f"what more replicates would tell; {search}",
-        "unstable": "Lower the rates of the arm that failed, or train more replicates: few tell little of how often.",
+        "unstable": search,
     }[results.evaluation.verdict.decision]
 
 
@@ -159,7 +171,22 @@ def failures_sentence(results: Results) -> str:
         ]
         counted = f"{len(failures.of(arm))} of {total} replicates of the {arm} arm failed"
         told.append(f"{counted} ({'; '.join(kinds)})" if kinds else counted)
-    return f"{', '.join(told)}. A replicate that diverged counts as the majority class, with a loss of ln C."
+    some_diverged = any(failures.arm(arm).diverged for arm in ARMS)
+    counts_as = " A replicate that diverged counts as the majority class, with a loss of ln C." if some_diverged else ""
+    return f"{', '.join(told)}.{counts_as}"
+
+
+def guessing_sentence(results: Results) -> str:
+    """Return which arms are no better than guessing by their validation loss; nothing where both are."""
+    guessing = math.log(len(results.prepare.classes))
+    losses = {arm: results.training[arm].mean["val_loss"] for arm in ARMS}
+    worse = [f"{loss:.3g} in the {arm} arm" for arm, loss in losses.items() if loss > guessing]
+    if not worse:
+        return ""
+    return (
+        f"The validation loss is {' and '.join(worse)}, where guessing has {guessing:.3g} (ln C): an arm that is worse "
+        f"than that has rates that are too high, or has not trained for long enough, whatever the verdict says."
+    )
 
 
 def conditions_sentence(results: Results) -> str:
@@ -173,6 +200,11 @@ def conditions_sentence(results: Results) -> str:
         else f" No replicate failed, which leaves a rate of failures up to "
         f"{100 * failure_bound(results.evaluation.replicates):.0f} % open."
     )
+    if verdict.low is None:
+        return (
+            f"Without an interval, no chance is counted: neither which images and first weights a replicate drew, nor "
+            f"which test images there were.{failed}"
+        )
     tuned = " Whether either arm would do better with rates of its own choice, it does not say."
     return (
         f"The interval counts which training images, first weights and batches a replicate drew ({drawn}), and which "
@@ -428,7 +460,7 @@ def mcnemar_table(results: Results) -> list[dict[str, str]]:
             "seed": str(seed),
             "baseline_only": str(test.baseline_only_correct),
             "differential_only": str(test.differential_only_correct),
-            "p": f"{test.p_value:.2g}",
+            "p": f"{test.p_value:.2g}" if test.p_value >= SMALLEST_P else f"< {SMALLEST_P:g}",
         }
         for split, title in SPLIT_TITLES.items()
         if split != "train"
