@@ -18,8 +18,8 @@ COLUMNS = "100"
 
 GROUPS = {
     "What one asks for": [
-        "demo", "live", "summary", "params", "show_rates", "find_rates", "recommend", "adopt", "predict", "export", "verify",
-        "replicates", "plots_template",
+        "demo", "summary", "params", "show_rates", "find_rates", "recommend", "adopt", "predict", "export", "verify",
+        "replicates", "live", "plots_template",
     ],
     "The stages of the pipeline": ["check_params", "prepare", "split", "train", "evaluate", "review", "report"],
     "The stages of the search": ["search", "search_answer", "search_repeats", "search_report"],

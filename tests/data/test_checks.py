@@ -35,7 +35,7 @@ def test_a_problem_names_five_and_counts_the_rest(data):
     (problem,) = blocking_problems([Finding("empty", f"{number}.png") for number in range(1234)], data)
     assert "4.png" in problem
     assert "5.png" not in problem
-    assert "and 1,229 more, listed by `python -m stages.prepare --dry-run`: mend or remove them, or set" in problem
+    assert "and 1,229 more, listed by `python -m stages.prepare --dry-run --json`: mend or remove them, or" in problem
 
 
 def test_the_table_is_in_the_order_of_the_checks_and_says_what_follows(data):

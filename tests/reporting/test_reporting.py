@@ -34,6 +34,7 @@ from stages.reporting.charts import (
 )
 from stages.reporting.disagreements import MAX_SHOWN, find_disagreements
 from stages.reporting.markdown import markdown_table
+from stages.reporting.page import class_table
 from stages.reporting.tables import (
     Results,
     checks_table,
@@ -42,8 +43,10 @@ from stages.reporting.tables import (
     failures_sentence,
     goal_sentence,
     goal_table,
+    guessing_sentence,
     looks_table,
     near_duplicates_sentence,
+    next_sentence,
     plan_table,
     replicates_for,
     result_table,
@@ -411,6 +414,64 @@ def test_near_duplicates_are_told_with_the_difference_without_them():
         "and the difference +7.0 points (without an interval: few)."
     )
     assert near_duplicates_sentence(build_results(near_duplicates=2)).endswith("without them a class would be missing.")
+
+
+def test_where_all_replicates_failed_the_headline_says_so_and_advises_no_setting():
+    failures = {arm: {"collapsed": [1, 2]} for arm in ARMS}
+    results = build_results(decision="no difference shown", reached_at=None, failures=failures)
+    assert verdict_sentence(results).endswith(
+        "2 of 2 replicates of the baseline arm failed (collapsed with seed 1, 2), 2 of 2 replicates of the "
+        "differential arm failed (collapsed with seed 1, 2)."
+    )
+    assert next_sentence(results).startswith("First let no replicate of both arms fail: ")
+
+
+@pytest.mark.parametrize(
+    ("decision", "says"),
+    [
+        ("better", "Of the two, take the differential rates, 0.0001 / 0.01 (backbone / head). "),
+        ("worse", "Of the two, take the baseline's rates, 0.01 / 0.01 (backbone / head). "),
+        ("no difference shown", "As far as this shows, either setting will do. "),
+    ],
+)
+def test_what_to_take_follows_the_verdict(decision, says):
+    assert next_sentence(build_results(decision=decision)).startswith(says)
+    same = replace(build_results(decision=decision), training=dict.fromkeys(ARMS, build_results().training["baseline"]))
+    assert next_sentence(same).startswith("Both arms have the same rates, so there is nothing to choose between")
+
+
+def test_of_an_unstable_arm_the_page_says_which_to_mend():
+    failures = {"baseline": {"diverged": [2]}, "differential": {}}
+    assert next_sentence(build_results(decision="unstable", failures=failures)).startswith(
+        "First let no replicate of the baseline arm fail: "
+    )
+
+
+def test_a_loss_worse_than_that_of_guessing_is_told_whatever_the_verdict():
+    assert guessing_sentence(build_results()) == ""
+    results = build_results()
+    mean = {**results.training["baseline"].mean, "val_loss": 31.4}
+    training = {**results.training, "baseline": results.training["baseline"].model_copy(update={"mean": mean})}
+    assert guessing_sentence(replace(results, training=training)).startswith(
+        "The validation loss is 31.4 in the baseline arm, where guessing has 0.693 (ln C): "
+    )
+
+
+def test_without_an_interval_nobody_says_what_it_counts():
+    alone = build_results(seeds=[1], decision="no difference shown", reached_at=None, **UNKNOWN, reason="one replicate")
+    assert conditions_sentence(alone).startswith("Without an interval, no chance is counted")
+
+
+def test_a_class_of_which_replicates_test_different_numbers_has_one_row():
+    of_replicate = {"split": "test", "class": "cat", "arm": "baseline", "recall": 0.5, "f1": 0.5}
+    rows = [
+        {**of_replicate, "seed": seed, "samples": samples, "precision": precision}
+        for seed, samples, precision in ((1, 6, 0.5), (2, 7, 0.7))
+    ]
+    (row,) = class_table(pd.DataFrame(rows))
+    assert (row["samples"], row["precision"]) == ("6 to 7", "60.0 ± 14.1 %")
+    (single,) = class_table(pd.DataFrame(rows[:1]))
+    assert (single["samples"], single["precision"]) == ("6", "50.0 %")
 
 
 def test_arms_that_were_not_trained_alike_are_told():
