@@ -116,7 +116,7 @@ def test_pairs_and_images_that_look_alike_are_two_numbers_each_under_its_name(tm
     shutil.copyfile(root / "cats/07.png", root / "cats/same.png")  # the same pixels are another check's
     said = "near_duplicate_pair: 4 pairs among 5 images"
     assert f"{said}, warned; two almost alike" in run_stage(project, "prepare", "--dry-run").stdout
-    assert f"{said} (two images that" in run_stage(project, "prepare").stdout
+    assert f"{said} (two almost alike" in run_stage(project, "prepare").stdout
     counts = project.read_json("metrics/prepare.json")
     assert (counts["near_duplicate_images"], counts["checks"]["near_duplicate_pair"]) == (5, 4)
     table = pd.read_csv(project.folder / "metrics/prepare_checks.csv")
