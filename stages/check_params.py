@@ -14,7 +14,16 @@ from typing import Any, NamedTuple
 from stages.errors import run_cli
 from stages.files import METRICS, write_text
 from stages.network_check import network_problems
-from stages.params import ARMS, PARAMS_FILE, LearningRates, check_schema, params_error, read_params, schema_problems
+from stages.params import (
+    ARMS,
+    PARAMS_FILE,
+    LearningRates,
+    Model,
+    check_schema,
+    params_error,
+    read_params,
+    schema_problems,
+)
 from stages.rates.policies import policy_problems
 from stages.tuning.space import space_problems
 from stages.unchanged import note_params_of_run
@@ -37,7 +46,7 @@ def main() -> None:
     """Check params.yaml."""
     argparse.ArgumentParser(prog="python -m stages.check_params", description=__doc__).parse_args()
     content = read_params()
-    if problems := find_problems(content) or network_problems(check_schema(content)):
+    if problems := find_problems(content):
         raise params_error(problems)
     print(f"{PARAMS_FILE} is in order")
     write_text(METRICS / "params_check.txt", f"{PARAMS_FILE} is in order\n")  # `prepare` waits for it
@@ -60,10 +69,18 @@ def is_known_to_git(key: str) -> bool:
 def find_problems(content: dict[str, Any]) -> list[str]:
     """Return everything that is wrong with the content of params.yaml, each as `lr.head: what is wrong`."""
     problems = schema_problems(content)
+    problems += problems_of_network(content, problems)
     if any(problem.startswith(("lr", "train:", "train.epochs")) for problem in problems):
         return problems  # a policy can be judged where its keys are sound
     rates = LearningRates.model_validate(content["lr"])
     return problems + [problem for arm in ARMS for problem in policy_problems(arm, rates, content["train"]["epochs"])]
+
+
+def problems_of_network(content: dict[str, Any], found: list[str]) -> list[str]:
+    """Return what is wrong with the network, where what is found so far leaves it to be judged."""
+    if any(problem.startswith(("model", "data.image_size", "data: missing", "data: should hold")) for problem in found):
+        return []
+    return network_problems(Model.model_validate(content["model"]), content["data"]["image_size"])
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 import warnings
 
 from stages.errors import UserError
-from stages.params import Params
+from stages.params import Model
 
 
-def network_problems(params: Params) -> list[str]:
+def network_problems(model: Model, image_size: int) -> list[str]:
     """Return what training would stop at: the network's name, its weights unless they are downloaded, the image size.
 
     The network is built without memory or arithmetic, on torch's meta device, and two blank images go through it. What
@@ -17,18 +17,17 @@ def network_problems(params: Params) -> list[str]:
     try:
         with torch.device("meta"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that weights are not copied
-            _try_network(params)
+            _try_network(model, image_size)
     except Exception:  # layers fail in many ways there
         try:
-            _try_network(params)
+            _try_network(model, image_size)
         except UserError as error:
             return [str(error)]
     return []
 
 
-def _try_network(params: Params) -> None:
+def _try_network(model: Model, image_size: int) -> None:
     from stages.models.network import build_network, check_image_size
 
-    model = params.model
     without_download = model.model_copy(update={"weights": "none"}) if model.weights == "default" else model
-    check_image_size(build_network(without_download, classes=2, seed=0), model, params.data.image_size, channels=3)
+    check_image_size(build_network(without_download, classes=2, seed=0), model, image_size, channels=3)

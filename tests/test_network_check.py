@@ -31,6 +31,21 @@ def params(project):
     return params
 
 
+def test_a_network_that_there_is_not_is_told_beside_whatever_else_is_wrong(project, run_stage):
+    set_params(project.folder, {"model.name": "resnet19", "lr.haed": 0.1, "train.epochs": 0})
+    said = run_stage(project, "check_params", check=False).stderr
+    for problem in ("lr.haed: unknown key", "train.epochs: ", "model.name: timm has no network 'resnet19'; did you"):
+        assert f"params.yaml: {problem}" in said
+
+
+@pytest.mark.parametrize("wrong", [{"model": None}, {"data": 3}, {"data.image_size": "large"}, {"model.name": 7}])
+def test_where_the_network_cannot_be_judged_the_schema_says_why(project, run_stage, wrong):
+    set_params(project.folder, wrong)
+    done = run_stage(project, "check_params", check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert f"params.yaml: {next(iter(wrong))}" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("library", "name"),
     [
@@ -56,7 +71,7 @@ def test_it_says_what_training_says_of_the_real_network(params, library, name):
             check_image_size(build_network(tried.model, 2, seed=0), tried.model, size, 3)
         except UserError as error:
             said = str(error)
-        assert network_problems(tried) == ([said] if said else [])
+        assert network_problems(tried.model, tried.data.image_size) == ([said] if said else [])
 
 
 @pytest.mark.parametrize(
@@ -78,13 +93,8 @@ def test_what_would_stop_training_stops_the_check_in_one_line_with_nothing_writt
     assert not (project.folder / "metrics").exists()
 
 
-def test_the_schema_comes_first(project, run_stage):
-    set_params(project.folder, {"model.name": "resnet19", "lr.haed": 0.1})
-    assert "lr.haed" in one_line_of(run_stage(project, "check_params", check=False))
-
-
 def test_weights_that_the_library_downloads_are_left_to_training(params):
-    assert network_problems(params(model__weights="default")) == []
+    assert network_problems(params(model__weights="default").model, TINY["data.image_size"]) == []
 
 
 def test_a_network_that_cannot_be_tried_without_arithmetic_is_tried_with_it(params, monkeypatch):
@@ -101,5 +111,5 @@ def test_a_network_that_cannot_be_tried_without_arithmetic_is_tried_with_it(para
         return network
 
     monkeypatch.setattr(timm_networks, "create", with_a_number_that_is_read)
-    assert network_problems(params()) == []
+    assert network_problems(params().model, TINY["data.image_size"]) == []
     assert tried_on == ["meta", "cpu"]

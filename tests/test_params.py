@@ -1,6 +1,7 @@
 """What params.yaml may say, and what is said of what it may not: a line for each problem."""
 
 import math
+import re
 
 import pytest
 
@@ -249,3 +250,9 @@ def test_a_rate_may_be_written_with_an_exponent_alone(folder):
     changed = ["  backbone: 1e-4" if line.startswith("  backbone:") else line for line in text]
     (folder / "params.yaml").write_text("\n".join(changed))
     assert load_params(folder / "params.yaml").lr.backbone == 0.0001
+
+
+def test_comments_of_params_hold_for_any_value(folder):
+    """None counts the images of a run: `-S data.split.train=0.6` would make it wrong."""
+    comments = re.findall("#(.*)", (folder / "params.yaml").read_text())
+    assert [text for text in comments if re.search(r"\d,\d{3}|\d+ (?:of the )?(?:images|steps|seeds)\b", text)] == []
