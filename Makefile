@@ -45,7 +45,7 @@ plots: setup ## Draw DVC's plots as a page that asks the network for nothing
 	dvc plots show --html-template .dvc/tmp/plots.html
 
 experiments: setup ## Show in a table that fits a screen how experiments differ: rates, accuracy, gap, goal
-	dvc exp show --no-pager --only-changed --precision 3 --drop '^(Created|train_accuracy|val_loss|requirements)|.*/'
+	dvc exp show --no-pager --only-changed --precision 3 --drop '^(Created|val_loss|requirements)|.*/'
 
 experiment: setup ## Run a preset of experiments/, such as NAME=deitsch-2019, as a DVC experiment beside the workspace
 	@test -f "experiments/$(NAME)" || { echo "Name one of them, such as NAME=deitsch-2019: $$(ls experiments)" >&2; exit 1; }

@@ -57,7 +57,6 @@ def write_review_metrics() -> None:
     write_json(
         METRICS / "review.json",
         {
-            "train_accuracy": training["train_accuracy"],
             "val_accuracy": training["val_accuracy"],
             "val_loss": training["val_loss"],
             "gap": training["overfitting_gap"],
