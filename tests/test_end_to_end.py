@@ -53,7 +53,7 @@ def test_make_compare_shows_both_arms_as_they_stand_and_leaves_the_workspace_as_
     """After an experiment that is not committed, before one that has not run, and once more; nothing is trained."""
     (project.folder / "README.md").write_text("something that the user was writing\n")
     project.run("dvc", "exp", "run", "-S", "lr.head=0.02")
-    losses = [project.read_json(f"metrics/{arm}.json")["mean"]["train_loss"] for arm in ARMS]
+    losses = [project.read_json(f"metrics/{arm}.json")["mean"]["val_loss"] for arm in ARMS]
     not_run = {"train_differential", "evaluate", "review"}
     for changes, waiting in [({}, set()), ({"lr.head": 0.03, "review.arm": "baseline"}, not_run)]:
         set_params(project.folder, changes)
@@ -63,7 +63,7 @@ def test_make_compare_shows_both_arms_as_they_stand_and_leaves_the_workspace_as_
             done = project.run("make", "compare", "-o", ".venv/ready")
             (heading,) = [line for line in done.stdout.splitlines() if line.startswith("Path ")]
             assert heading.split() == ["Path", "Metric", "uniform", "differential", "Change"]
-            (line,) = [line for line in done.stdout.splitlines() if " train_loss " in line]
+            (line,) = [line for line in done.stdout.splitlines() if " val_loss " in line]
             shown = [float(cell) for cell in line.split()[2:4]]
             assert shown == pytest.approx(losses, abs=1e-4)
             assert set("".join(re.findall(r"waits for dvc repro \((.*)\)", done.stderr)).split()) == waiting
