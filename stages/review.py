@@ -33,17 +33,20 @@ def print_review(revision: str, picture: str | None) -> None:
     from dvc.utils.flatten import flatten
 
     from stages.evaluation.changes import judge_changes
-    from stages.reporting.changes import incomparable, review_against
-    from stages.reporting.revision import groups_of_images, predictions_here, read_revision
+    from stages.reporting.changes import review_against
+    from stages.reporting.csv_tables import read_table
+    from stages.reporting.provenance import read_output_digests
+    from stages.reporting.revision import groups_of_images, read_revision, what_differs
     from stages.reporting.tables import load_results
 
     results, arm, before = load_results(), load_params().review.arm, read_revision(revision)
-    then = before.predictions[before.reviewed_arm(arm)]
-    judged = {}
-    if then is not None and not incomparable(before, results, arm):
-        now = predictions_here(arm)
+    before_arm = before.reviewed_arm(arm)
+    differs = what_differs(before, before_arm, read_output_digests(), results.training[arm].environment)
+    then, judged = before.predictions[before_arm], {}
+    if then is not None and not differs:
+        now = read_table(METRICS / f"{arm}_predictions.csv")
         judged = judge_changes(then, now, groups_of_images() if results.prepare.groups else {})
-    print(review_against(before, results, flatten(read_params()), judged, picture))
+    print(review_against(before, results, flatten(read_params()), differs, judged, picture))
 
 
 def write_review_metrics() -> None:

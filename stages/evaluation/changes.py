@@ -7,13 +7,13 @@ import pandas as pd
 
 from stages.evaluation.statistics import Sample, decide, grouped, paired_interval
 from stages.metrics_files import Decision, Interval
+from stages.params import HIGHER_IS_BETTER, METRIC_OF, Objective
 
 # The validation metrics that a change may be judged by: of each image, from metrics/ARM_predictions.csv.
-VALUES: dict[str, Callable[[pd.DataFrame], "pd.Series[float]"]] = {
+VALUES: dict[Objective, Callable[[pd.DataFrame], "pd.Series[float]"]] = {
     "val_accuracy": lambda table: (table["actual"] == table["predicted"]).astype(float),
     "val_loss": lambda table: table["loss"],
 }
-HIGHER_IS_BETTER = {"val_accuracy": True, "val_loss": False}
 
 
 def judge_changes(
@@ -31,7 +31,7 @@ def judge_changes(
 
 
 def judge_change(
-    metric: str, before: pd.DataFrame, after: pd.DataFrame, group_of: Mapping[str, str]
+    metric: Objective, before: pd.DataFrame, after: pd.DataFrame, group_of: Mapping[str, str]
 ) -> tuple[Interval, Decision]:
     """Return the interval of a metric's change over replicates and images, or groups of them, and what it decides.
 
@@ -53,4 +53,4 @@ def judge_change(
     sample = Sample(estimates.to_numpy(), influences.to_numpy(), scored.to_numpy(), np.ones(len(units)))
     of_units = grouped(sample, units)
     found = paired_interval(of_units)
-    return found, decide(found, HIGHER_IS_BETTER[metric], of_units.effective_units)
+    return found, decide(found, HIGHER_IS_BETTER[METRIC_OF[metric]], of_units.effective_units)

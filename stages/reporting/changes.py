@@ -8,7 +8,7 @@ from stages.metrics_files import Decision, Interval
 from stages.params import ARMS, Arm
 from stages.reporting.markdown import markdown_table
 from stages.reporting.provenance import read_output_digests
-from stages.reporting.revision import DATA, REVIEW_METRICS, Revision, what_differs
+from stages.reporting.revision import DATA, REVIEW_METRICS, Revision
 from stages.reporting.search_text import search_lines
 from stages.reporting.tables import (
     MINUS,
@@ -31,13 +31,13 @@ MARKS_EXPLAINED = (
 SHARED = ("data.", "model.", "optimizer.", "schedule.", "train.")
 
 
-def incomparable(before: Revision, results: Results, arm: Arm) -> list[str]:
-    """Return why the metrics of an arm cannot be held against those under review there; nothing where they can."""
-    return what_differs(before, before.reviewed_arm(arm), read_output_digests(), results.training[arm].environment)
-
-
 def review_against(
-    before: Revision, results: Results, written: Mapping[str, Any], judged: Judged, picture: str | None = None
+    before: Revision,
+    results: Results,
+    written: Mapping[str, Any],
+    differs: list[str],
+    judged: Judged,
+    picture: str | None = None,
 ) -> str:
     """Return the review of the workspace against a revision, as Markdown.
 
@@ -45,14 +45,14 @@ def review_against(
         before: the revision.
         results: of the workspace.
         written: params.yaml of the workspace, by dotted names.
-        judged: the metrics that are marked; none where the two cannot be compared.
+        differs: why the two cannot be compared; nothing where they can.
+        judged: the metrics that are marked.
         picture: where the reader finds metrics/differences.svg; None shows none.
     """
     arm: Arm = written["review.arm"]
     before_arm = before.reviewed_arm(arm)
     metrics = metric_rows(before.metrics, read_json(REVIEW_METRICS), judged)
     changed = param_rows(before.params, written)
-    differs = incomparable(before, results, arm)
     sentences = [
         not_comparable_sentence(before.name, differs),
         retrained_sentence(before, results, written) if differs else "",

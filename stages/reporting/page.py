@@ -21,15 +21,14 @@ from stages.reporting.charts import (
     rate_curves,
     reliability_diagram,
 )
+from stages.reporting.csv_tables import read_table
 from stages.reporting.disagreements import find_disagreements
 from stages.reporting.provenance import NOT_OF_THE_RESULT, provenance, run_command
 from stages.reporting.sections import Section, draw_section, render
 from stages.reporting.tables import Results
 
 CONTACT_SHEET = Path("data/contact_sheet.svg")
-NAME_COLUMNS = ("image", "actual", "predicted", "class")  # text, although a name may be a number such as 01
 INTERVAL_HEIGHT = 46  # pixels
-RATES = "Learning rates"
 PATH_PARAMS = ("data.path", "data.table", "model.weights")  # perhaps absolute
 
 
@@ -63,12 +62,12 @@ def read_result_files() -> ResultFiles:
         UserError: a file is missing or damaged.
     """
     return ResultFiles(
-        curves={arm: _read_csv(METRICS / f"{arm}_curves.csv") for arm in ARMS},
-        rates={arm: _read_csv(METRICS / f"{arm}_rates.csv") for arm in ARMS},
-        predictions={arm: _read_csv(METRICS / f"{arm}_predictions.csv") for arm in ARMS},
-        per_class=_read_csv(METRICS / "per_class.csv"),
-        reliability=_read_csv(METRICS / "reliability.csv"),
-        balance=_read_csv(METRICS / "class_balance.csv"),
+        curves={arm: read_table(METRICS / f"{arm}_curves.csv") for arm in ARMS},
+        rates={arm: read_table(METRICS / f"{arm}_rates.csv") for arm in ARMS},
+        predictions={arm: read_table(METRICS / f"{arm}_predictions.csv") for arm in ARMS},
+        per_class=read_table(METRICS / "per_class.csv"),
+        reliability=read_table(METRICS / "reliability.csv"),
+        balance=read_table(METRICS / "class_balance.csv"),
         contact_sheet=_as_url(CONTACT_SHEET),
     )
 
@@ -115,7 +114,6 @@ def render_page(results: Results, files: ResultFiles, prepared: Prepared, params
         ),
         plan_rows=tables.plan_table(results),
         looks=tables.looks_table(results),
-        rate_rows=tables.rate_table(results),
         goal_rows=tables.goal_table(results),
         arms=ARMS,
         columns=[*ARMS, "difference"],
@@ -154,10 +152,11 @@ def chart_sections(results: Results, files: ResultFiles) -> list[Section]:
             ],
         ),
         draw_section(
-            RATES,
+            "Learning rates",
             "Of each layer group from input to head"
             + (", then step by step as the schedule scales them; what is frozen has no line." if changing else "."),
             [rate_curves(files.rates[arm], arm) for arm in ARMS] if changing else [],
+            rows=tables.rate_table(results),
         ),
         draw_section(
             "How far each layer group changed",
@@ -257,10 +256,3 @@ def _as_url(path: Path) -> str:
         return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
     except OSError:
         raise UserError(f"{path} is missing: run `dvc repro`, which makes it") from None
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path, keep_default_na=False, dtype=dict.fromkeys(NAME_COLUMNS, str))
-    except (OSError, ValueError):
-        raise UserError(f"{path} is missing or damaged: run `dvc repro`, which makes it") from None

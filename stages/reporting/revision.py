@@ -17,6 +17,7 @@ from stages.data.store import open_prepared
 from stages.errors import UserError, first_line
 from stages.files import METRICS
 from stages.params import ARMS, PARAMS_FILE, Arm
+from stages.reporting.csv_tables import parse_table
 from stages.reporting.provenance import LOCK, output_digests
 from stages.yaml12 import parse_yaml
 
@@ -24,7 +25,6 @@ NO_REVISION = ("", "workspace")  # to DVC, both are what stands here
 REVIEW_METRICS = METRICS / "review.json"
 # What both arms read, the images before what is drawn from them -> what a reader should know where it differs.
 DATA = {"data/prepared": "other images", "data/splits.csv": "other splits"}
-TEXT_COLUMNS = ("image", "actual", "predicted")  # text, although a name may be a number such as 01
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def read_revision(name: str) -> Revision:
         evaluation=json.loads(read[f"{METRICS}/evaluation.json"]),
         params=flatten(parse_yaml(read[str(PARAMS_FILE)])),
         training={arm: json.loads(read[f"{METRICS}/{arm}.json"]) for arm in ARMS},
-        predictions={arm: None if text is None else read_predictions(text) for arm, text in tables.items()},
+        predictions={arm: None if text is None else parse_table(io.StringIO(text)) for arm, text in tables.items()},
         digests=output_digests(parse_yaml(read[str(LOCK)])),
     )
 
@@ -91,24 +91,6 @@ def read_revision(name: str) -> Revision:
 def _wanted_files() -> list[Path]:
     of_arms = [METRICS / f"{arm}.json" for arm in ARMS]
     return [PARAMS_FILE, LOCK, REVIEW_METRICS, METRICS / "evaluation.json", *of_arms]
-
-
-def predictions_here(arm: Arm) -> pd.DataFrame:
-    """Return the content of an arm's metrics/ARM_predictions.csv as it stands here.
-
-    Raises:
-        UserError: it is missing.
-    """
-    path = METRICS / f"{arm}_predictions.csv"
-    try:
-        return read_predictions(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise UserError(f"{path} is missing: run `dvc repro`, which makes it") from None
-
-
-def read_predictions(text: str) -> pd.DataFrame:
-    """Return the content of metrics/ARM_predictions.csv."""
-    return pd.read_csv(io.StringIO(text), keep_default_na=False, dtype=dict.fromkeys(TEXT_COLUMNS, str))
 
 
 def groups_of_images() -> dict[str, str]:

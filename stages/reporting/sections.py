@@ -1,6 +1,7 @@
 """What every page is made of: headings with charts, and the template around them."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import vl_convert
@@ -25,14 +26,17 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, an explanation, and charts."""
+    """A heading, an explanation, charts, and before these a table if there is one, whose rows begin with their name."""
 
     title: str
     explanation: str
     pictures: list[Picture]
+    rows: list[dict[str, str]]
 
 
-def draw_section(title: str, explanation: str, charts: list[Chart], height: int = CHART_HEIGHT) -> Section:
+def draw_section(
+    title: str, explanation: str, charts: list[Chart], height: int = CHART_HEIGHT, rows: Sequence[dict[str, str]] = ()
+) -> Section:
     """Draw the charts of a section.
 
     Args:
@@ -40,6 +44,7 @@ def draw_section(title: str, explanation: str, charts: list[Chart], height: int 
         explanation: what the charts show.
         charts: single views.
         height: of each, in pixels.
+        rows: of the table.
     """
     return Section(
         title,
@@ -52,6 +57,7 @@ def draw_section(title: str, explanation: str, charts: list[Chart], height: int 
             )
             for chart in charts
         ],
+        list(rows),
     )
 
 

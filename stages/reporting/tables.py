@@ -98,7 +98,6 @@ def next_sentence(results: Results) -> str:
         "worse": f"Of the two, take the baseline's rates, {baseline} (backbone / head). {search}",
         "no difference shown": "As far as this shows, either setting will do. `python -m stages.summary --plan` says "
         f"what more replicates would tell; {search}",
-        "unstable": search,
     }[results.evaluation.verdict.decision]
 
 
@@ -123,7 +122,7 @@ def rate_table(results: Results) -> list[dict[str, str]]:
     """Return a row for each layer group, from input to head: its rate in each arm, before the schedule scales it."""
     rates = {arm: results.training[arm].learning_rates for arm in ARMS}
     return [
-        {"group": group, **{arm: f"{rates[arm][group]:.3g}" if rates[arm][group] else "frozen" for arm in ARMS}}
+        {"layer group": group, **{arm: f"{rates[arm][group]:.3g}" if rates[arm][group] else "frozen" for arm in ARMS}}
         for group in rates["baseline"]
     ]
 
