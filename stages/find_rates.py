@@ -186,13 +186,7 @@ def make_step(
         inputs, labels = next(batches)
         set_lr(optimizer, rate)
         train_step(  # which takes none where the loss is not finite; the next one on the fixed images says so
-            classifier,
-            optimizer,
-            inputs,
-            labels,
-            compute,
-            grad_accum_steps=train.grad_accum_steps,
-            clip_grad_norm=params.optimizer.clip_grad_norm,
+            classifier, optimizer, inputs, labels, params, compute
         )
         return loss.item()
 

@@ -234,6 +234,7 @@ class Train(Section):
     cutmix: Alpha
     batchnorm: Literal["update", "freeze"]
     frozen_batchnorm: Literal["freeze", "update"]
+    ddp_batchnorm: Literal["sync", "local"]
     on_divergence: Literal["stop", "record"]
 
     @model_validator(mode="after")

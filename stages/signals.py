@@ -102,6 +102,9 @@ class Signals:
         """Whether one has arrived."""
         return self._arrived is not None
 
+    def agree(self) -> None:
+        """Raise what has arrived in another process of the same training, of which there is none here."""
+
     def _arrive(self, number: int, frame: FrameType | None) -> None:
         if self._arrived is None:
             self._arrived = number

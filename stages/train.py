@@ -10,6 +10,7 @@ trained again. Workers that would stand idle begin replicates of the other arm, 
 
 import argparse
 import math
+import sys
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import asdict
@@ -23,20 +24,22 @@ from stages.data.store import Prepared
 from stages.errors import UserError, run_cli
 from stages.files import METRICS, atomic_directory, scratch_directory, write_csv, write_json
 from stages.models.checkpoint import CHECKPOINTS, checkpoint_name
-from stages.models.compute import worker_limit
-from stages.params import ARMS, Arm, LearningRates, load_params
+from stages.models.compute import set_up_compute, worker_limit
+from stages.params import ARMS, Arm, LearningRates, Params, load_params
+from stages.params import ReplicateStore as ReplicateStoreSection
 from stages.progress import LIVE, write_line
 from stages.rates.policies import Plan, describe, final_learning_rates, key_of_rate
 from stages.rates.schedules import lr_multipliers, rate_curves
-from stages.signals import Signals
+from stages.signals import Interrupted, Signals
 from stages.trained_with import trained_with
 from stages.training.curves import LiveCurves, learning_curves
+from stages.training.distributed import AgreedSignals, describe_processes, is_started_by_torchrun, joined
 from stages.training.divergence import Divergence
 from stages.training.experiment import Experiment, open_experiment
 from stages.training.fingerprint import code_digests, describe_environment
 from stages.training.finished import kept_replicates, trained_replicates
-from stages.training.replicate import ReplicateJob
-from stages.training.replicate_progress import Afterwards
+from stages.training.replicate import ReplicateJob, train_replicate
+from stages.training.replicate_progress import Afterwards, ReplicateProgress
 from stages.training.replicate_store import ReplicateStore
 from stages.training.resume import ResumeState, clear_resume_states
 from stages.training.trainer import ReplicateResult
@@ -54,8 +57,43 @@ def main() -> None:
     code_digests()  # of the code as it was imported, before anything that takes time
     params, signals = load_params(), Signals()
     check_same_run(params, f"train_{arm}")
+    if is_started_by_torchrun():
+        train_in_processes(arm, params)
+        return
     with signals.handled():
         train(arm, open_experiment(params, params.train.seeds), signals)
+
+
+def train_in_processes(arm: Arm, params: Params) -> None:
+    """Train an arm, one replicate after the other, each in all processes that torchrun has started.
+
+    The first of them does what a single one does. Nothing is kept in .replicates/, where equal digests mean equal bytes
+    and the number of processes is none of what the digest is of.
+    """
+    train_section = params.train.model_copy(update={"workers": 1})
+    params = params.model_copy(update={"train": train_section, "replicate_store": ReplicateStoreSection(max_gib=0)})
+    device = set_up_compute(params.train).device
+    with joined(device) as processes:
+        signals = AgreedSignals(processes, device)
+        experiment = open_experiment(params, params.train.seeds)
+        try:
+            with signals.handled():
+                if processes.rank == 0:
+                    train(arm, experiment, signals)
+                else:
+                    train_along(arm, experiment, signals)
+        except Interrupted as interruption:
+            if processes.rank == 0:
+                print("interrupted; what was trained is kept: the same command goes on from there", file=sys.stderr)
+            sys.exit(128 + interruption.number)
+
+
+def train_along(arm: Arm, experiment: Experiment, signals: Signals) -> None:
+    """Train every replicate with the first process, and write nothing."""
+    for job in arm_jobs(arm, experiment, CHECKPOINTS / arm):
+        result = train_replicate(job, ReplicateProgress(), signals)
+        if result.diverged and experiment.params.train.on_divergence == "stop":  # which the first process tells
+            return
 
 
 def train(arm: Arm, experiment: Experiment, signals: Signals) -> None:
@@ -108,10 +146,10 @@ def finished_replicates(
     arm: Arm, jobs: list[ReplicateJob], experiment: Experiment, store: ReplicateStore, signals: Signals
 ) -> Generator[tuple[ReplicateJob, ReplicateResult]]:
     """Yield the replicates that are kept, and then the others as they are trained, which are kept from then on."""
-    kept, curves = set(), LiveCurves(LIVE / f"{arm}_curves.csv", jobs)
+    kept, curves = set(), LiveCurves(LIVE / f"{arm}_curves.csv", [job.seed for job in jobs])
     for job, result in kept_replicates(jobs, store):
         kept.add(job.fingerprint)
-        curves.take(job, result.epochs)
+        curves.take(job.seed, result.epochs)
         yield job, result
     left = [job for job in jobs if job.fingerprint not in kept]
     if left:
@@ -122,7 +160,7 @@ def finished_replicates(
             training = trained_replicates(arm, left, ahead, experiment, store, signals, afterwards, curves.look)
             with closing(training) as trained:
                 for job, result in trained:
-                    curves.take(job, result.epochs)
+                    curves.take(job.seed, result.epochs)
                     yield job, result
 
 
@@ -186,7 +224,7 @@ def arm_metrics(results: dict[int, ReplicateResult], experiment: Experiment) -> 
     }
     diverged = {str(seed): asdict(result.diverged) for seed, result in results.items() if result.diverged}
     return {
-        "environment": describe_environment(experiment.compute),
+        "environment": {**describe_environment(experiment.compute), **describe_processes(experiment.params.train)},
         **summarize_replicates(by_seed),
         **({"diverged": diverged} if diverged else {}),
     }

@@ -10,7 +10,8 @@ from stages.params import Arm, Params, Section
 from stages.rates.policies import plan_rates
 
 DIGITS = 12
-NOT_RECORDED = {"workers", "on_divergence"}  # of `train`: they change no result
+# Of `train`: they change no result, the last where torchrun starts no processes, which `environment` would say.
+NOT_RECORDED = {"workers", "on_divergence", "ddp_batchnorm"}
 
 
 def trained_with(params: Params, arm: Arm, groups: Sequence[str]) -> dict[str, str]:

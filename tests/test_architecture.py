@@ -144,10 +144,10 @@ def listed_params(stage):
 
 def test_training_depends_on_every_key_of_its_section_that_can_change_a_replicate():
     listed = {key.removeprefix("train.") for key in listed_params(PIPELINE["train_baseline"])}
-    assert set(Train.model_fields) - listed == {"on_divergence", "workers"}
+    assert set(Train.model_fields) - listed == {"on_divergence", "workers", "ddp_batchnorm"}
     for name in ("search trials", "search repeats"):  # whose seeds are the search's own
         listed = {key.removeprefix("train.") for key in listed_params(SEARCH[name])}
-        assert set(Train.model_fields) - listed == {"on_divergence", "workers", "seeds"}
+        assert set(Train.model_fields) - listed == {"on_divergence", "workers", "ddp_batchnorm", "seeds"}
 
 
 def test_nothing_of_the_experiment_depends_on_the_search():

@@ -4,24 +4,30 @@ import re
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-import torch
 
 from stages.progress import LIVE
 from stages.training import curves as curves_module
 from stages.training import replicate_progress
 from stages.training.curves import LiveCurves
-from stages.training.loop import EpochMetrics, RunningMetrics
-from stages.training.replicate_progress import COLUMNS, RUNNING, STEPS, Afterwards, TimeLeft
-from stages.training.resume import ResumeState
-from stages.training.state import Epoch, TrainingState
+from stages.training.loop import EpochMetrics
+from stages.training.replicate_progress import (
+    COLUMNS,
+    RUNNING,
+    STEPS,
+    Afterwards,
+    ReplicateProgress,
+    TimeLeft,
+    finished_epochs,
+)
+from stages.training.state import Epoch
 from stages.training.workers import SharedRows
 from tests.conftest import set_params
 
 CURVES = f"{LIVE}/baseline_curves.csv"
+SEEDS = [1, 2]
 EPOCHS = [Epoch(EpochMetrics(0.5 + 0.1 * number, 1.0), EpochMetrics(0.5, 1.0)) for number in range(3)]
 
 
@@ -41,7 +47,7 @@ def test_neither_git_nor_dvc_keeps_them(reproduced):
 def test_the_curves_grow_while_replicates_train(project, workers):
     set_params(
         project.folder,
-        {"train.epochs": 150, "train.workers": workers, "resume.save_every_minutes": 1e-9},  # a state after every step
+        {"train.epochs": 150, "train.workers": workers},
     )
     (project.folder / CURVES).unlink()
     running = subprocess.Popen(
@@ -59,45 +65,45 @@ def test_the_curves_grow_while_replicates_train(project, workers):
     assert project.read(CURVES) == project.read("metrics/baseline_curves.csv")
 
 
-@pytest.fixture
-def jobs(tmp_path):
-    return [SimpleNamespace(seed=seed, state=tmp_path / f"{seed}.state") for seed in (1, 2)]
-
-
-def save(job, epochs):
-    training = TrainingState(epochs, RunningMetrics.zeros(torch.device("cpu")))
-    ResumeState(job.state).save({"training": training.state_dict()})
-
-
-def test_an_epoch_shows_as_soon_as_it_is_saved(jobs, tmp_path, monkeypatch):
+def test_an_epoch_shows_as_soon_as_it_has_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(curves_module, "LOOK_EVERY", 0)
     path = tmp_path / "live/curves.csv"
-    live = LiveCurves(path, jobs)
-    live.look()
+    live = LiveCurves(path, SEEDS)
+    live.look(dict)
     assert not path.exists()
-    save(jobs[1], EPOCHS[:1])
-    live.look()
+    live.look(lambda: {1: [], 2: EPOCHS[:1]})
     assert pd.read_csv(path)[["seed", "epoch"]].to_numpy().tolist() == [[2, 1]]
-    live.take(jobs[1], EPOCHS)  # it has ended; an older state of it tells nothing any more
-    save(jobs[0], EPOCHS[:2])
-    live.look()
+    live.take(2, EPOCHS)  # it is over; what was seen of it before tells nothing any more
+    live.look(lambda: {1: EPOCHS[:2], 2: EPOCHS[:2]})
     shown = pd.read_csv(path)
     assert shown[["seed", "epoch"]].to_numpy().tolist() == [[1, 1], [1, 2], [2, 1], [2, 2], [2, 3]]
     assert shown["train_accuracy"].tolist() == [0.5, 0.6, 0.5, 0.6, 0.7]
 
 
-def test_curves_of_an_earlier_run_do_not_stay(jobs, tmp_path):
+def test_what_a_worker_tells_of_its_epochs_reaches_the_process_that_looks():
+    rows = SharedRows(2, epochs=3).rows
+    progress = ReplicateProgress(rows[1])
+    progress.begin(4)
+    assert finished_epochs(rows[1]) == []
+    progress.tell_epochs(EPOCHS[:2])  # at once, as where it goes on from an earlier run
+    assert finished_epochs(rows[1]) == EPOCHS[:2]
+    progress.tell_epochs(EPOCHS)
+    assert finished_epochs(rows[1]) == EPOCHS
+    assert finished_epochs(rows[0]) == []
+
+
+def test_curves_of_an_earlier_run_do_not_stay(tmp_path):
     path = tmp_path / "curves.csv"
     path.write_text("of an earlier run\n")
-    LiveCurves(path, jobs)
+    LiveCurves(path, SEEDS)
     assert not path.exists()
 
 
-def test_a_place_that_cannot_be_written_ends_no_training(jobs, tmp_path, capsys):
+def test_a_place_that_cannot_be_written_ends_no_training(tmp_path, capsys):
     (tmp_path / "file").write_text("where a folder should be\n")
-    live = LiveCurves(tmp_path / "file/curves.csv", jobs)
-    live.take(jobs[0], EPOCHS)
-    live.take(jobs[1], EPOCHS)
+    live = LiveCurves(tmp_path / "file/curves.csv", SEEDS)
+    live.take(1, EPOCHS)
+    live.take(2, EPOCHS)
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("warning: ") and "file/curves.csv" in line
 
@@ -125,8 +131,7 @@ def test_the_time_left_counts_both_arms_the_evaluation_and_the_stages_to_start(m
     now = 1008.0
     monkeypatch.setattr(replicate_progress.time, "time", lambda: now)
     monkeypatch.setattr(replicate_progress.psutil.Process, "create_time", lambda self: 1000.0)
-    rows = SharedRows(3).rows
-    assert rows.shape == (3, COLUMNS)
+    rows = SharedRows(3, epochs=2).rows
     left = TimeLeft(rows, wanted=2, steps=10, afterwards=Afterwards(trained=2, evaluated=4, starts=3))
     left.look()
     assert left.seconds() is None  # nothing is measured
@@ -143,8 +148,8 @@ def test_what_an_earlier_run_has_trained_does_not_count_as_fast(monkeypatch):
     now = 1000.0
     monkeypatch.setattr(replicate_progress.time, "time", lambda: now)
     monkeypatch.setattr(replicate_progress.psutil.Process, "create_time", lambda self: 1000.0)
-    rows = SharedRows(2).rows
-    rows[:] = [[8, 8, 0, 0, 1], [0, 0, 0, 0, 1]]
+    rows = SharedRows(2, epochs=2).rows[:, :COLUMNS]
+    rows[:] = [[8, 8, 0, 0, 1, 0], [0, 0, 0, 0, 1, 0]]
     left = TimeLeft(rows, wanted=2, steps=10, afterwards=Afterwards(trained=0, evaluated=0, starts=0))
     left.look()
     now = 1010.0

@@ -1,7 +1,7 @@
 """Batches as tensors: which images, in which order, augmented how. All of it follows from the seed and the epoch."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -45,7 +45,12 @@ class Samples:
             yield self._take(rows), labels
 
     def shuffled_batches(
-        self, train: Train, seed: int, epoch: int, first_batch: int = 0
+        self,
+        train: Train,
+        seed: int,
+        epoch: int,
+        first_batch: int = 0,
+        part: Callable[[Tensor], Tensor] = lambda whole: whole,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all samples once, in an order and with an augmentation that `seed` and `epoch` alone decide.
 
@@ -54,22 +59,27 @@ class Samples:
             seed: of the replicate.
             epoch: the first is 1.
             first_batch: those before it are left out.
+            part: takes those rows of a batch whose pixels are wanted.
 
         Yields:
-            uint8 pixels (batch, height, width, channels), and labels: (batch,), or where images are mixed the shares of
-            every class (batch, classes).
+            uint8 pixels (part of the batch, height, width, channels), and labels of the whole batch: (batch,), or where
+            images are mixed the shares of every class (batch, classes).
         """
         order = torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(len(self)))
         # Each order reaches the device once: a copy for every batch would wait for the device every time.
         rows, all_labels = self.rows[order.to(self.rows.device)], self.labels[order.to(self.labels.device)]
         sizes = batch_sizes(len(self), train.batch_size)
         whole = list(enumerate(zip(*(torch.split(tensor, sizes) for tensor in (order, rows, all_labels)), strict=True)))
+        is_mixed = bool(train.mixup or train.cutmix)  # then each image may need any other of its batch
+        take = (lambda batch: batch) if is_mixed else part
         for number, (chosen, chosen_rows, labels) in whole[first_batch:]:
-            pixels = self._take(chosen_rows)
+            pixels = self._take(take(chosen_rows))
             if train.augment:
-                pixels = augment_images(pixels, train, seeds=[(seed, epoch, sample) for sample in chosen.tolist()])
-            if train.mixup or train.cutmix:
-                yield mix_images(pixels, labels, self.classes, train, seed=(seed, epoch, number))
+                seeds = [(seed, epoch, sample) for sample in take(chosen).tolist()]
+                pixels = augment_images(pixels, train, seeds)
+            if is_mixed:
+                mixed, shares = mix_images(pixels, labels, self.classes, train, seed=(seed, epoch, number))
+                yield part(mixed), shares
             else:
                 yield pixels, labels
 

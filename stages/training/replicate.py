@@ -15,6 +15,7 @@ from stages.params import Model, Params
 from stages.rates.policies import Plan
 from stages.rates.schedules import lr_multipliers
 from stages.signals import Signals
+from stages.training.distributed import current_processes
 from stages.training.replicate_progress import ReplicateProgress
 from stages.training.resume import ResumeState
 from stages.training.trainer import Pruning, ReplicateResult, Trainer, count_steps
@@ -51,7 +52,7 @@ class ReplicateJob:
 
 def train_replicate(job: ReplicateJob, progress: ReplicateProgress, signals: Signals) -> ReplicateResult:
     """Train a replicate, or what an interrupted run has left of it, and write its checkpoint unless it diverged."""
-    params = job.params
+    params, processes = job.params, current_processes()
     with report_out_of_memory(params.train):
         compute = set_up_compute(params.train)
         images = open_prepared()
@@ -69,15 +70,18 @@ def train_replicate(job: ReplicateJob, progress: ReplicateProgress, signals: Sig
             lr_multipliers(params.schedule, params.train.epochs, steps),
             samples,
             compute,
-            ResumeState(job.state, params.resume.save_every_minutes),
+            ResumeState(job.state, params.resume.save_every_minutes, processes),
             signals,
             progress,
             job.pruning,
+            processes,
         )
         result = trainer.fit()
         if job.checkpoint and not result.diverged:
-            save_checkpoint(job.checkpoint, network, describe_network(network, params.model, prepared))
-            save_predictions(job.checkpoint, trainer.predictions(), job.checksums)
+            predictions = trainer.predictions()
+            if processes.rank == 0:
+                save_checkpoint(job.checkpoint, network, describe_network(network, params.model, prepared))
+                save_predictions(job.checkpoint, predictions, job.checksums)
     progress.end()
     return result
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import zip_longest
 
 import numpy as np
@@ -10,14 +10,27 @@ import numpy.typing as npt
 import psutil
 
 from stages.progress import ProgressBar, describe_seconds, progress_bar, write_line
-from stages.training.loop import RunningMetrics
+from stages.training.loop import EpochMetrics, RunningMetrics
+from stages.training.state import Epoch
 
 METRICS_EVERY = 10  # steps; each look at the metrics waits for the device once more
-RESUMED_AT, STEPS, ACCURACY, LOSS, RUNNING = range(5)  # columns, each replicate has a row
-COLUMNS = 5
+RESUMED_AT, STEPS, ACCURACY, LOSS, RUNNING, EPOCHS = range(6)  # columns, each replicate has a row
+COLUMNS = 6
+EPOCH_COLUMNS = 4  # of each epoch that is over, after those
 EVALUATING = 0.08  # of the time that training a replicate takes, evaluating it; measured on the sample images
 
 Rows = npt.NDArray[np.float64]
+
+
+def row_length(epochs: int) -> int:
+    """Return how many columns replicates of so many epochs need."""
+    return COLUMNS + EPOCH_COLUMNS * epochs
+
+
+def finished_epochs(row: Rows) -> list[Epoch]:
+    """Return the metrics of the epochs that a replicate has behind it."""
+    values = row[COLUMNS:].reshape(-1, EPOCH_COLUMNS)[: int(row[EPOCHS])].tolist()
+    return [Epoch(EpochMetrics(*epoch[:2]), EpochMetrics(*epoch[2:])) for epoch in values]
 
 
 class ReplicateProgress:
@@ -27,14 +40,14 @@ class ReplicateProgress:
         """Begin.
 
         Args:
-            row: (COLUMNS,), which may be in memory that processes share.
+            row: (row_length(epochs),), which may be in memory that processes share; None where nobody looks.
             changed: is called after every change.
         """
         self._row, self._changed = np.zeros(COLUMNS) if row is None else row, changed
 
     def begin(self, steps: int) -> None:
         """Say that the replicate is trained from now on, after so many steps that an earlier run has taken."""
-        self._row[:] = steps, steps, 0, 0, 1
+        self._row[:COLUMNS] = steps, steps, 0, 0, 1, 0
         self._changed()
 
     def step(self, running: RunningMetrics) -> None:
@@ -43,6 +56,14 @@ class ReplicateProgress:
         if running.steps % METRICS_EVERY == 1:
             metrics = running.compute()
             self._row[[ACCURACY, LOSS]] = metrics.accuracy, metrics.loss
+        self._changed()
+
+    def tell_epochs(self, epochs: Sequence[Epoch]) -> None:
+        """Say what all epochs came to that are over."""
+        values = [value for epoch in epochs for value in (*astuple(epoch.train), *astuple(epoch.val))]
+        if len(values) <= len(self._row) - COLUMNS:
+            self._row[COLUMNS : COLUMNS + len(values)] = values
+            self._row[EPOCHS] = len(epochs)  # last, for others may be reading
         self._changed()
 
     def end(self) -> None:
@@ -73,7 +94,7 @@ class TimeLeft:
         """Begin.
 
         Args:
-            rows: (replicates, COLUMNS).
+            rows: (replicates, row_length(epochs)).
             wanted: how many replicates this stage trains.
             steps: of each.
             afterwards: what the pipeline does when they are trained.
@@ -120,7 +141,7 @@ class ReplicateBars:
             wanted: how many of them, from the first on, are waited for.
             epochs: of each.
             steps_per_epoch: of each.
-            rows: (replicates, COLUMNS).
+            rows: (replicates, row_length(epochs)).
             workers: how many are trained at a time; one has no bar of its own.
             time_left: of the whole pipeline, which is told when the first replicate has ended.
         """

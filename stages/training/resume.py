@@ -15,6 +15,7 @@ import torch
 
 from stages.files import remove_leftovers, write_bytes
 from stages.hashing import hash_bytes
+from stages.training.distributed import ALONE, Processes
 
 RESUME_DIR = Path(".resume")
 MIN_SAVE_INTERVAL = 2.0  # seconds; epochs that are shorter are not worth a file each
@@ -43,21 +44,27 @@ def _remove(path: Path) -> None:
 class ResumeState:
     """The state of one replicate in a file, whole and synced to the disk; without a path, nowhere."""
 
-    def __init__(self, path: Path | None = None, save_every_minutes: float = math.inf) -> None:
+    def __init__(
+        self, path: Path | None = None, save_every_minutes: float = math.inf, processes: Processes = ALONE
+    ) -> None:
         """Name the file.
 
         Args:
             path: of the state; None saves nothing.
             save_every_minutes: within an epoch.
+            processes: that share the training; the first of them reads and writes the file for all.
         """
-        self.path, self._interval = path, 60 * save_every_minutes
+        self.path, self._interval, self._processes = path, 60 * save_every_minutes, processes
         self._saved_at = time.monotonic()
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """Return the state that an earlier run left, or None; what is damaged is set aside with a warning."""
-        if self.path is None or not self.path.exists():
+        if self.path is None:
             return None
-        content = self.path.read_bytes()
+        content = self.path.read_bytes() if self._processes.rank == 0 and self.path.exists() else None
+        content = self._processes.from_first(content, device)
+        if content is None:
+            return None
         header, state = content[:HEADER_SIZE], content[HEADER_SIZE:]
         if header == MAGIC + hash_bytes(state).encode():
             try:
@@ -69,16 +76,18 @@ class ResumeState:
                 pass
             else:
                 return loaded
-        aside = self.path.with_suffix(".damaged")
-        self.path.replace(aside)
-        print(
-            f"warning: {self.path} is damaged; it was set aside as {aside}, and the replicate begins anew", flush=True
-        )
+        if self._processes.rank == 0:
+            aside = self.path.with_suffix(".damaged")
+            self.path.replace(aside)
+            print(
+                f"warning: {self.path} is damaged; it was set aside as {aside}, and the replicate begins anew",
+                flush=True,
+            )
         return None
 
     def save(self, state: dict[str, Any]) -> None:
         """Write a state in the place of the one before."""
-        if self.path is None:
+        if self.path is None or self._processes.rank:
             return
         buffer = io.BytesIO()
         torch.save(state, buffer)

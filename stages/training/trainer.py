@@ -10,19 +10,21 @@ from torch import Tensor
 from stages.data.batches import Samples, batch_sizes
 from stages.errors import UserError
 from stages.models.compute import Compute
-from stages.models.inference import predict_logits
 from stages.models.network import Classifier, Network
 from stages.params import Params, Split, Train
 from stages.rates.freezing import freeze_all_but
 from stages.rates.optimizers import build_optimizer, build_param_groups, unfreeze
 from stages.rates.policies import Plan, phases, trainable_groups
 from stages.signals import Interrupted, Signals
+from stages.training.distributed import ALONE, Processes
 from stages.training.divergence import Divergence, fastest_growing_group, weight_norms
 from stages.training.frozen_features import head_on_features
 from stages.training.loop import DivergedError, EpochMetrics, RunningMetrics, metrics_of, train_epoch
 from stages.training.replicate_progress import ReplicateProgress
 from stages.training.resume import ResumeState
 from stages.training.state import Epoch, TrainingState, generator_states, restore_generators
+
+DRAWS_OF_A_PROCESS = 2**40  # apart from the seeds of every epoch
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Trainer:
         signals: wait until a step is whole.
         progress: what people see.
         pruning: when to give up; None never does.
+        processes: that share the training; the network is then the same in all of them after every step.
     """
 
     network: Network
@@ -85,6 +88,7 @@ class Trainer:
     signals: Signals = field(default_factory=Signals)
     progress: ReplicateProgress = field(default_factory=ReplicateProgress)
     pruning: Pruning | None = None
+    processes: Processes = ALONE
 
     def __post_init__(self) -> None:
         """Begin, or load what an earlier run has saved."""
@@ -137,6 +141,7 @@ class Trainer:
         is_over = state.epoch > epochs or state.diverged is not None or self._is_pruned
         done = len(state.epochs) * self.steps_per_epoch + state.running.steps
         self.progress.begin(len(self.lr_multipliers) if is_over else done)
+        self.progress.tell_epochs(state.epochs)
         try:
             if not is_over:
                 try:
@@ -159,28 +164,33 @@ class Trainer:
             epoch, done = state.epoch, state.running.steps
             if epoch == first_epoch or epoch in phases(self.plan, train.epochs):
                 classifier, samples = self._begin_phase(epoch)
+                learner = self.processes.wrap(classifier, train)
 
-            torch.manual_seed(self.seed * 1_000_003 + epoch)  # dropout and stochastic depth
+            # Dropout and stochastic depth, which differ between the parts of a batch that processes share.
+            torch.manual_seed(self.seed * 1_000_003 + epoch + DRAWS_OF_A_PROCESS * self.processes.rank)
             if self.generators and done:
                 restore_generators(self.generators)
             for running in train_epoch(
-                classifier,
+                learner,
                 self.optimizer,
-                samples["train"].shuffled_batches(train, self.seed, epoch, first_batch=done),
+                samples["train"].shuffled_batches(train, self.seed, epoch, done, self.processes.part),
                 self.lr_multipliers[(epoch - 1) * steps + done : epoch * steps],
                 self.params,
                 self.compute,
                 state.running,
                 critical_section=self.signals.deferred,
+                processes=self.processes,
             ):
                 self.progress.step(running)
+                self.signals.agree()
                 if self.resume_state.should_save_within_epoch:
                     self._save()
-            val_logits = predict_logits(classifier, samples["val"], self.compute)
+            val_logits = self.processes.predict_logits(classifier, samples["val"], self.compute)
             val = check_finite(metrics_of(val_logits, samples["val"].labels))
             self.val_logits = val_logits if classifier is self.network else None
             with self.signals.deferred():
                 state.end_epoch(val)
+            self.progress.tell_epochs(state.epochs)
             if self._is_pruned:
                 break
             if state.epoch <= train.epochs and self.resume_state.should_save_after_epoch:
@@ -202,7 +212,7 @@ class Trainer:
         return {
             split: self.val_logits
             if split == "val" and self.val_logits is not None
-            else predict_logits(self.network, samples, self.compute)
+            else self.processes.predict_logits(self.network, samples, self.compute)
             for split, samples in self.samples.items()
         }
 

@@ -25,7 +25,7 @@ from stages.signals import Interrupted, Signals
 from stages.training.fingerprint import code_digests
 from stages.training.memory import GIB
 from stages.training.replicate import ReplicateJob, train_replicate
-from stages.training.replicate_progress import COLUMNS, ReplicateProgress, Rows
+from stages.training.replicate_progress import ReplicateProgress, Rows, row_length
 from stages.training.trainer import ReplicateResult
 
 LOOK_EVERY = 0.2  # seconds, at how far the workers have come
@@ -147,15 +147,16 @@ def blocked(number: signal.Signals) -> Iterator[None]:
 class SharedRows:
     """How far each replicate is, in memory that processes share."""
 
-    def __init__(self, replicates: int) -> None:
-        """Make a row for each."""
-        self._memory = CONTEXT.RawArray("d", replicates * COLUMNS)
+    def __init__(self, replicates: int, epochs: int) -> None:
+        """Make a row for each replicate of so many epochs."""
+        self._columns = row_length(epochs)
+        self._memory = CONTEXT.RawArray("d", replicates * self._columns)
         self._workers = CONTEXT.Value("i", 0)
 
     @property
     def rows(self) -> Rows:
-        """The rows (replicates, COLUMNS) themselves, no copy."""
-        return np.frombuffer(self._memory, dtype=np.float64).reshape(-1, COLUMNS)
+        """The rows (replicates, row_length(epochs)) themselves, no copy."""
+        return np.frombuffer(self._memory, dtype=np.float64).reshape(-1, self._columns)
 
     def next_worker(self) -> int:
         """Return the number of one worker more; the first is 0."""

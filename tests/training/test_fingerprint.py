@@ -156,6 +156,7 @@ CARRYING = {
     "params.py",
     "progress.py",
     "signals.py",
+    "training/distributed.py",  # of one process it changes nothing, and what several have trained is not kept
     "training/replicate_progress.py",
 }
 
