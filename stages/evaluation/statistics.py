@@ -159,12 +159,14 @@ def paired_interval(sample: Sample, level: float = 1 - ERROR) -> Interval:
     if not parts.total:
         return _without_interval(estimate, "the difference is the same in every replicate and image")
     quantile, error = parts.quantile(level), math.sqrt(parts.total)
+    # By the components, as a plan has it: few replicates that came out alike by luck would promise too much.
+    _, shown = _expected(components(sample), sample.replicates, 1.0, len(sample.sizes), sample.folds, level)
     return Interval(
         estimate=estimate,
         low=estimate - quantile * error,
         high=estimate + quantile * error,
         level=level,
-        minimum_detectable_difference=_shift(quantile, level) * error,
+        minimum_detectable_difference=shown,
     )
 
 
