@@ -7,7 +7,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PYTEST := python -m pytest -n 2 --dist worksteal
 
-.PHONY: help setup demo repro compare plots experiment experiments search adopt test test-slow test-all test-processors export-requirements browser fuzz lint format benchmark benchmark-peers screenshots clean
+.PHONY: help setup demo repro compare plots experiment experiments search adopt test test-slow test-all test-processors export-requirements s3-requirements browser fuzz lint format benchmark benchmark-peers screenshots clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 28
@@ -69,10 +69,10 @@ adopt: setup ## Write the rates that a search found into params.yaml; STUDY=adam
 test: setup ## Run the tests that every change needs
 	$(PYTEST) -m "not slow"
 
-test-slow: setup export-requirements browser ## Run the tests that `make test` leaves out
+test-slow: setup export-requirements $(VENV)/ready-s3-server browser ## Run the tests that `make test` leaves out
 	$(PYTEST) -m slow
 
-test-all: setup export-requirements browser ## Run every test
+test-all: setup export-requirements $(VENV)/ready-s3-server browser ## Run every test
 	$(PYTEST)
 
 # As the machine is, without AVX-512, and with the arithmetic that every processor has.
@@ -91,6 +91,17 @@ export-requirements: $(VENV)/ready-export ## Install what ONNX needs; without it
 
 $(VENV)/ready-export: $(VENV)/ready requirements-export.txt
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt -r requirements-export.txt
+	touch $@
+
+s3-requirements: $(VENV)/ready-s3 ## Install what a remote on S3 needs, or on what speaks its protocol
+
+$(VENV)/ready-s3: $(VENV)/ready requirements-s3.txt
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt -r requirements-s3.txt
+	touch $@
+
+# The tests' own server, which nobody else needs; without it they skip S3.
+$(VENV)/ready-s3-server: $(VENV)/ready-s3 requirements-s3-server.txt
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt -r requirements-s3-server.txt
 	touch $@
 
 browser: ## Get the browser for the tests of the report page, where Debian's packages have it
