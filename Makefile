@@ -10,7 +10,7 @@ PYTEST := python -m pytest -n 2 --dist worksteal
 .PHONY: help setup demo repro compare plots experiment experiments search adopt test test-slow test-all test-processors export-requirements s3-requirements browser fuzz lint format benchmark benchmark-peers screenshots clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 28
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/make \1\t\2/' | expand -t 28
 
 setup: $(VENV)/ready ## Make .venv with the pinned requirements
 
