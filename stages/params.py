@@ -227,6 +227,7 @@ class Train(Section):
     precision: Literal["auto", "float32", "bfloat16"]
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]
     threads: Annotated[int, Field(ge=1, le=1024)]
+    engine: Literal["local", "ray"]
     augment: Annotated[list[Augmentation], AfterValidator(_without_repeats)]
     crop_area: Fraction
     color_strength: Fraction
@@ -251,6 +252,14 @@ class Resume(Section):
     """How often the state of a training is saved until it is finished. It changes no result."""
 
     save_every_minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Ray(Section):
+    """Which Ray cluster trains, where `train.engine` is ray. It changes no result."""
+
+    address: Annotated[str, Field(min_length=1)] | None
+    folder: Annotated[str, Field(min_length=1)] | None
+    mix_processors: bool
 
 
 class ReplicateStore(Section):
@@ -397,6 +406,7 @@ class Params(Section):
     schedule: Schedule
     train: Train
     resume: Resume
+    ray: Ray
     replicate_store: ReplicateStore
     evidence: Evidence
     goal: Goal

@@ -25,6 +25,7 @@ from stages.signals import Signals
 from stages.training.experiment import Experiment, open_experiment
 from stages.training.fingerprint import code_digests
 from stages.training.finished import kept_replicates, trained_replicates
+from stages.training.ray_engine import ResultOfOtherProcessor
 from stages.training.replicate import ReplicateJob
 from stages.training.replicate_store import ReplicateStore
 from stages.training.resume import clear_resume_states
@@ -101,7 +102,8 @@ def run_search(name: str, trials: int, experiment: Experiment, signals: Signals)
             known = log.known(draw, decided_by(of_draw))
             if known is None and all(job.fingerprint in finished for job in of_draw):
                 known = trial_result(draw, of_draw, finished)
-                log.add(known, decided_by(of_draw), study)
+                if not any(isinstance(finished[job.fingerprint], ResultOfOtherProcessor) for job in of_draw):
+                    log.add(known, decided_by(of_draw), study)
                 for job in of_draw:  # but leave the folder, which a worker may be about to write into
                     job.state.unlink(missing_ok=True)
             if known and draw.label not in found:

@@ -38,6 +38,7 @@ from stages.training.divergence import Divergence
 from stages.training.experiment import Experiment, open_experiment
 from stages.training.fingerprint import code_digests, describe_environment
 from stages.training.finished import kept_replicates, trained_replicates
+from stages.training.ray_engine import describe_processors
 from stages.training.replicate import ReplicateJob, train_replicate
 from stages.training.replicate_progress import Afterwards, ReplicateProgress
 from stages.training.replicate_store import ReplicateStore
@@ -224,7 +225,10 @@ def arm_metrics(results: dict[int, ReplicateResult], experiment: Experiment) -> 
     }
     diverged = {str(seed): asdict(result.diverged) for seed, result in results.items() if result.diverged}
     return {
-        "environment": {**describe_environment(experiment.compute), **describe_processes(experiment.params.train)},
+        "environment": {
+            **describe_processors(describe_environment(experiment.compute), list(results.values())),
+            **describe_processes(experiment.params.train),
+        },
         **summarize_replicates(by_seed),
         **({"diverged": diverged} if diverged else {}),
     }

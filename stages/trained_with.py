@@ -11,7 +11,7 @@ from stages.rates.policies import plan_rates
 
 DIGITS = 12
 # Of `train`: they change no result, the last where torchrun starts no processes, which `environment` would say.
-NOT_RECORDED = {"workers", "on_divergence", "ddp_batchnorm"}
+NOT_RECORDED = {"workers", "engine", "on_divergence", "ddp_batchnorm"}
 
 
 def trained_with(params: Params, arm: Arm, groups: Sequence[str]) -> dict[str, str]:

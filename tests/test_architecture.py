@@ -144,10 +144,11 @@ def listed_params(stage):
 
 def test_training_depends_on_every_key_of_its_section_that_can_change_a_replicate():
     listed = {key.removeprefix("train.") for key in listed_params(PIPELINE["train_baseline"])}
-    assert set(Train.model_fields) - listed == {"on_divergence", "workers", "ddp_batchnorm"}
+    elsewhere = {"engine", "on_divergence", "workers", "ddp_batchnorm"}  # where it is trained, and what is done then
+    assert set(Train.model_fields) - listed == elsewhere
     for name in ("search trials", "search repeats"):  # whose seeds are the search's own
         listed = {key.removeprefix("train.") for key in listed_params(SEARCH[name])}
-        assert set(Train.model_fields) - listed == {"on_divergence", "workers", "ddp_batchnorm", "seeds"}
+        assert set(Train.model_fields) - listed == elsewhere | {"seeds"}
 
 
 def test_nothing_of_the_experiment_depends_on_the_search():
@@ -267,8 +268,8 @@ def test_a_stage_reads_the_params_that_it_lists_and_no_others(keys_read_by, proj
         run_stage(project, *command.split())
     keys = keys_read_by(stage["cmd"].replace("stages.", "").split()[2:])
     assert keys or name == "report"  # it prints them all, by their names
-    # How often a state is saved, by how many workers, and what is kept afterwards changes no result.
-    keys -= {*type_sections(), "resume.save_every_minutes", "replicate_store.max_gib", "train.workers"}
+    # How often a state is saved, by how many workers of which engine, and what is kept afterwards changes no result.
+    keys -= {*type_sections(), "resume.save_every_minutes", "replicate_store.max_gib", "train.workers", "train.engine"}
     keys -= {"search.storage", "search.studies"}  # which has the study that is listed
     listed = listed_params(stage)
     unlisted = {key for key in keys if not any(key == entry or key.startswith(f"{entry}.") for entry in listed)}

@@ -39,7 +39,7 @@ DECIDING_CODE = (
     "training/trainer.py",
 )
 # Of `train`: what decides which replicates there are and where they run, but none of them.
-NOT_DECIDING = {"seeds", "on_divergence", "workers", "device", "precision", "ddp_batchnorm"}
+NOT_DECIDING = {"seeds", "on_divergence", "workers", "engine", "device", "precision", "ddp_batchnorm"}
 # They choose among the instructions and the precisions that the processor has.
 ENVIRONMENT = (
     "ATEN_CPU_CAPABILITY",

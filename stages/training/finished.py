@@ -2,18 +2,45 @@
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
+from typing import NamedTuple
+
+import torch
 
 from stages.models.predictions import predictions_path
+from stages.params import Params
 from stages.progress import write_line
 from stages.signals import Signals
+from stages.training import ray_engine
+from stages.training import workers as local_engine
 from stages.training.experiment import Experiment
 from stages.training.memory import estimate_memory
+from stages.training.ray_engine import ResultOfOtherProcessor
 from stages.training.replicate import ReplicateJob
 from stages.training.replicate_progress import Afterwards, ReplicateBars, TimeLeft, finished_epochs
 from stages.training.replicate_store import STORE, ReplicateStore
 from stages.training.state import Epoch
 from stages.training.trainer import ReplicateResult
-from stages.training.workers import SharedRows, count_workers, train_replicates, workers_message
+from stages.training.workers import SharedRows, workers_message
+
+
+class Engine(NamedTuple):
+    """What trains replicates side by side.
+
+    Attributes:
+        count_workers: how many at a time.
+        train_replicates: yields each when it has ended.
+    """
+
+    count_workers: Callable[[Params, int, float | None, torch.device], int]
+    train_replicates: Callable[..., Generator[tuple[ReplicateJob, ReplicateResult]]]
+
+
+ENGINES = {
+    "local": Engine(
+        lambda params, *rest: local_engine.count_workers(params.train, *rest), local_engine.train_replicates
+    ),
+    "ray": Engine(ray_engine.count_workers, ray_engine.train_replicates),
+}
 
 EpochsBySeed = Mapping[int, Sequence[Epoch]]
 
@@ -52,8 +79,9 @@ def trained_replicates(
         look: is called again and again meanwhile, with a function that gives the epochs so far of what is waited for.
     """
     every, train = [*jobs, *ahead], experiment.params.train
+    engine = ENGINES[train.engine]
     memory = estimate_memory(experiment.network, experiment.params, experiment.prepared.images, experiment.compute)
-    workers = count_workers(train, len(every), memory, experiment.compute.device)
+    workers = engine.count_workers(experiment.params, len(every), memory, experiment.compute.device)
     write_line(f"{title}: {len(jobs)} to train, by {workers_message(workers, train.threads, memory)}")
     shared = SharedRows(len(every), train.epochs)
     labels = [job.label for job in every]
@@ -65,11 +93,11 @@ def trained_replicates(
         bars.show()
         look(lambda: {job.seed: finished_epochs(row) for job, row in zip(jobs, shared.rows, strict=False)})
 
-    training = train_replicates(every, len(jobs), workers, signals, shared, show)
+    training = engine.train_replicates(every, len(jobs), workers, signals, shared, show)
     with closing(bars), closing(training):
         for job, result in training:
             bars.tell_end()
-            if not is_pruned(job, result):
+            if is_kept(job, result):
                 written = job.checkpoint if job.checkpoint and not result.diverged else None
                 files = [written, predictions_path(written)] if written else []
                 store.put(job.fingerprint, job.label, result, files)
@@ -77,6 +105,7 @@ def trained_replicates(
                 yield job, result
 
 
-def is_pruned(job: ReplicateJob, result: ReplicateResult) -> bool:
-    """Whether a replicate was given up before its last epoch."""
-    return not result.diverged and len(result.epochs) < job.params.train.epochs
+def is_kept(job: ReplicateJob, result: ReplicateResult) -> bool:
+    """Whether a replicate is what its fingerprint says: not given up before its last epoch, and of this processor."""
+    is_pruned = not result.diverged and len(result.epochs) < job.params.train.epochs
+    return not is_pruned and not isinstance(result, ResultOfOtherProcessor)
