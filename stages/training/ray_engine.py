@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,11 @@ class Trained:
     files: dict[str, bytes]
     row: Rows
     processor: str
+
+
+def is_installed() -> bool:
+    """Whether there is Ray, which is not imported for the answer."""
+    return find_spec("ray") is not None
 
 
 def count_workers(params: Params, replicates: int, bytes_each: float | None, device: torch.device) -> int:
