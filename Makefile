@@ -7,7 +7,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PYTEST := python -m pytest -n 2 --dist worksteal
 
-.PHONY: help setup demo repro compare plots experiment experiments search adopt test test-slow test-all test-processors export-requirements s3-requirements browser fuzz lint format benchmark benchmark-peers screenshots clean
+.PHONY: help setup demo repro compare plots experiment experiments search adopt test test-slow test-all test-processors export-requirements ray-requirements s3-requirements for-every-test browser fuzz lint format benchmark benchmark-peers screenshots clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/make \1\t\2/' | expand -t 28
@@ -69,10 +69,10 @@ adopt: setup ## Write the rates that a search found into params.yaml; STUDY=adam
 test: setup ## Run the tests that every change needs
 	$(PYTEST) -m "not slow"
 
-test-slow: setup export-requirements $(VENV)/ready-s3-server browser ## Run the tests that `make test` leaves out
+test-slow: for-every-test ## Run the tests that `make test` leaves out
 	$(PYTEST) -m slow
 
-test-all: setup export-requirements $(VENV)/ready-s3-server browser ## Run every test
+test-all: for-every-test ## Run every test
 	$(PYTEST)
 
 # As the machine is, without AVX-512, and with the arithmetic that every processor has.
@@ -89,19 +89,14 @@ test-processors: setup ## Run `make test` under other instruction sets of the pr
 
 export-requirements: $(VENV)/ready-export ## Install what ONNX needs; without it `make test` skips its tests
 
-$(VENV)/ready-export: $(VENV)/ready requirements-export.txt
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt -r requirements-export.txt
-	touch $@
-
 s3-requirements: $(VENV)/ready-s3 ## Install what a remote on S3 needs, or on what speaks its protocol
 
-$(VENV)/ready-s3: $(VENV)/ready requirements-s3.txt
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt -r requirements-s3.txt
-	touch $@
+ray-requirements: $(VENV)/ready-ray ## Install Ray, for train.engine: ray; without it its tests are skipped
 
-# The tests' own server, which nobody else needs; without it they skip S3.
-$(VENV)/ready-s3-server: $(VENV)/ready-s3 requirements-s3-server.txt
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt -r requirements-s3-server.txt
+for-every-test: export-requirements ray-requirements s3-requirements $(VENV)/ready-s3-server browser
+
+$(VENV)/ready-%: requirements-%.txt $(VENV)/ready
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt -r $<
 	touch $@
 
 browser: ## Get the browser for the tests of the report page, where Debian's packages have it

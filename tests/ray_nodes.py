@@ -2,9 +2,9 @@
 
 python tests/ray_nodes.py NODES KILLS SEED COMMAND...
 
-NODES is a JSON list of what differs from node to node: `name`, `env`. Each has one core; the head has none, so that any
-node that trains may be killed. The command finds the cluster under RAY_ADDRESS, which `ray.address: auto` reads. Another
-node takes the place of one that was killed. The last line of stdout is the number of kills.
+NODES is a JSON list of what differs from node to node: `name`, `env`. Each has one core; the head has none, so that
+any node that trains may be killed. The command finds the cluster under RAY_ADDRESS, which `ray.address: auto` reads.
+Another node takes the place of one that was killed. The last line of stdout is the number of kills.
 """
 
 import json
@@ -29,9 +29,9 @@ LONGEST = 8.0  # seconds between two kills
 def main() -> None:
     nodes, kills, chance = json.loads(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    training = [add_node(cluster, node) for node in nodes]
+    process = subprocess.Popen(sys.argv[4:], env={**os.environ, "RAY_ADDRESS": cluster.address})
     try:
-        training = [add_node(cluster, node) for node in nodes]
-        process = subprocess.Popen(sys.argv[4:], env={**os.environ, "RAY_ADDRESS": cluster.address})
         done = 0
         while True:
             try:
@@ -44,6 +44,7 @@ def main() -> None:
                 done += 1
         print(done)
     finally:
+        process.kill()  # where this script has failed before it
         cluster.shutdown()
     sys.exit(process.returncode)
 
