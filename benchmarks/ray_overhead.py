@@ -65,7 +65,7 @@ def smaller(params: Params, images: int) -> Params:
 
 def turn(experiment: Experiment, seeds: list[int], name: str, workers: int) -> tuple[float, float]:
     """Train all replicates by one engine; return the seconds until the first began, and until all had ended."""
-    shared, began = SharedRows(len(seeds)), list[float]()
+    shared, began = SharedRows(len(seeds), experiment.params.train.epochs), list[float]()
 
     def show() -> None:
         if not began and shared.rows[:, RUNNING].any():
