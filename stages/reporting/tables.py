@@ -317,8 +317,22 @@ def environment_sentence(results: Results) -> str:
         f"{name}: {baseline.get(name, 'unknown')} and {differential.get(name, 'unknown')}" for name in other
     )
     return (
-        f"The arms were not trained alike ({named}; baseline's first): part of their difference is due to that. "
-        f"`dvc repro --force` trains both here."
+        f"The arms were not trained alike ({named}; baseline's first): part of their difference is due to that"
+        f"{_due_to_environment(results)}. `dvc repro --force` trains both here."
+    )
+
+
+def _due_to_environment(results: Results) -> str:
+    """Return how much another processor or version may do to a mean; nothing where one replicate tells no spread."""
+    metric, replicates = results.evaluation.verdict.metric, results.evaluation.replicates
+    spread = results.evaluation.test.baseline.std[metric]
+    if not spread:
+        return ""
+    unit = _unit(metric)
+    return (
+        f", about as much as other seeds would do: the baseline's replicates have a standard deviation of "
+        f"{_plain_number(spread, metric)}{unit}, the mean of {replicates} moves by "
+        f"{_plain_number(spread / math.sqrt(replicates), metric)}"
     )
 
 

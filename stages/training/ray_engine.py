@@ -37,7 +37,7 @@ from stages.signals import Interrupted, Signals
 from stages.training import workers as local_engine
 from stages.training.fingerprint import ENVIRONMENT, code_digests, describe_environment
 from stages.training.replicate import ReplicateJob, train_replicate
-from stages.training.replicate_progress import COLUMNS, RUNNING, ReplicateProgress, Rows
+from stages.training.replicate_progress import RUNNING, ReplicateProgress, Rows, row_length
 from stages.training.resume import ResumeState
 from stages.training.trainer import ReplicateResult
 from stages.training.workers import LOOK_EVERY, SharedRows
@@ -469,7 +469,7 @@ def _train(site: Site, number: int, job: ReplicateJob, queue: Any) -> Trained:
             _other_processors_message({os.uname().nodename: environment["processor"]}, site.environment["processor"])
         )
     _check_data(job)
-    row, signals = np.zeros(COLUMNS), Signals()
+    row, signals = np.zeros(row_length(job.params.train.epochs)), Signals()
     try:
         with tempfile.TemporaryDirectory() as folder, signals.handled():
             here = replace(job, checkpoint=Path(folder) / job.checkpoint.name if job.checkpoint else None)

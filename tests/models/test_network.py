@@ -1,3 +1,4 @@
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from stages.libraries import timm
 from stages.models import torchvision_networks
 from stages.models.network import build_network, check_image_size, empty_network
 from stages.models.preprocessing import IMAGENET, UNIT_RANGE
-from stages.models.weights import PACKAGES, pretrained_weights
+from stages.models.weights import PACKAGES, pretrained_weights, read_tensors
 from stages.params import Model
 from tests.conftest import Malicious
 
@@ -177,9 +178,36 @@ def test_a_network_whose_layers_timm_does_not_describe_has_one_line():
         empty_network("timm", "poolformer_s12", 2)
 
 
-def test_the_packaged_weights_are_known_to_timm():
-    for package in PACKAGES.values():
-        assert timm.is_model(package.network)
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packaged_weights_give_every_channel_of_batchnorm_a_spread(package):
+    """Tensors of one shape in a wrong order would put means, which can be negative, where variances belong."""
+    network = PACKAGES[package].network
+    assert timm.is_model(network)
+    model = Model(library="timm", name=network, weights=package, layer_groups="stages")
+    state = build_network(model, 2, seed=1).module.state_dict()
+    variances = torch.cat([tensor for name, tensor in state.items() if name.endswith("running_var")])
+    means = torch.cat([tensor for name, tensor in state.items() if name.endswith("running_mean")])
+    assert (variances >= 0).all()
+    assert (means < 0).any()
+    assert not torch.equal(variances, torch.ones_like(variances))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_networks_of_packaged_weights_tell_a_temple_from_a_flower(package):
+    """The two photographs that scikit-learn brings along, by the head of ImageNet that the weights came with."""
+    network = timm.create_model(PACKAGES[package].network).eval()
+    origin = importlib.util.find_spec(PACKAGES[package].module).origin
+    tensors = read_tensors(Path(origin).parent / PACKAGES[package].file).values()
+    network.load_state_dict(dict(zip(network.state_dict(), tensors, strict=True)))
+    temple, flower = (
+        torch.from_numpy(np.array(Image.fromarray(photograph).resize((224, 224)))).permute(2, 0, 1)[None] / 127.5 - 1
+        for photograph in load_sample_images().images
+    )
+    buildings = [442, 483, 497, 538, 663, 698, 832]  # bell cote, castle, church, dome, monastery, palace, stupa
+    with torch.inference_mode():
+        of_temple, of_flower = (network(image).softmax(1)[0, buildings].sum() for image in (temple, flower))
+    assert of_temple > 0.3
+    assert of_flower < 0.05
 
 
 @pytest.mark.parametrize(

@@ -485,6 +485,7 @@ def test_arms_that_were_not_trained_alike_are_told():
     }
     assert environment_sentence(replace(results, training=training)).startswith(
         "The arms were not trained alike (processor: A, AVX2 and B, AVX512; baseline's first): part of their "
+        "difference is due to that, about as much as other seeds would do: the baseline's replicates have a standard "
     )
 
 
