@@ -7,7 +7,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PYTEST := python -m pytest -n 2 --dist worksteal
 
-.PHONY: help setup demo repro compare plots experiment experiments search adopt test test-slow test-all test-processors export-requirements ray-requirements s3-requirements for-every-test browser fuzz lint format benchmark benchmark-peers screenshots clean
+.PHONY: help setup demo repro compare plots experiment experiments search adopt test test-slow test-all test-processors export-requirements ray-requirements s3-requirements postgres-requirements for-every-test browser postgres fuzz lint format benchmark benchmark-peers screenshots clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/make \1\t\2/' | expand -t 28
@@ -94,7 +94,9 @@ s3-requirements: $(VENV)/ready-s3 ## Install what a remote on S3 needs, or on wh
 
 ray-requirements: $(VENV)/ready-ray ## Install Ray, for train.engine: ray; without it its tests are skipped
 
-for-every-test: export-requirements ray-requirements s3-requirements $(VENV)/ready-s3-server browser
+postgres-requirements: $(VENV)/ready-postgres ## Install what a shared search needs; without it its tests are skipped
+
+for-every-test: export-requirements ray-requirements s3-requirements $(VENV)/ready-s3-server postgres-requirements browser postgres
 
 $(VENV)/ready-%: requirements-%.txt $(VENV)/ready
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt -r $<
@@ -106,6 +108,14 @@ browser: ## Get the browser for the tests of the report page, where Debian's pac
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes chromium > /dev/null \
 			|| echo "Chromium could not be installed: the tests of the report page will be skipped"; \
 	else echo "There is no Chromium: the tests of the report page will be skipped"; \
+	fi
+
+postgres: ## Get PostgreSQL's server for the tests of a shared search, where Debian's packages have it
+	@if command -v initdb > /dev/null || ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1; then :; \
+	elif command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes postgresql > /dev/null \
+			|| echo "PostgreSQL could not be installed: the tests of a shared search will be skipped"; \
+	else echo "There is no PostgreSQL: the tests of a shared search will be skipped"; \
 	fi
 
 fuzz: setup ## Feed 10,000 broken files to everything that reads files from outside

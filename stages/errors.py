@@ -1,10 +1,12 @@
 """Errors that the user can mend, in one line each."""
 
 import errno
+import os
 import re
 import signal
 import sys
 from collections.abc import Callable
+from urllib.parse import unquote
 
 from stages.signals import Interrupted, exit_with_parent
 
@@ -56,6 +58,17 @@ TRANSLATIONS = (
         "it is no URL of a database that SQLAlchemy knows",
         "set one such as sqlite:///.search/trials.db",
     ),
+    (
+        r"password authentication failed for user (\"[^\"]*\")",
+        r"the server refuses the password of \1",
+        "set another in PGPASSWORD or ~/.pgpass",
+    ),
+    (r"no password supplied", "the server asks for a password", "set it in PGPASSWORD or ~/.pgpass"),
+    (
+        r"\(psycopg\.OperationalError\) (?:connection failed: )?([^\n]+)",
+        r"\1",
+        "see that the server runs, and that the URL is right",
+    ),
     (r"unable to open database file", "the file cannot be opened", "set one that may be written"),
     (r"file is not a database", "the file is no database", "remove it, or set another"),
     (r"cannot be downloaded anymore", "it can no longer be downloaded", ""),
@@ -69,6 +82,8 @@ ADVISES = re.compile(
     r"|(?:^|(?<=[.;!]) )(?:Use|Try|Check|Make sure|Consider|Install|See|Set|Re-running|If you"
     r"|You (?:can|may|must|need|should))\b.*"
 )
+# In a URL, as SQLAlchemy and libpq read it: of its user, or as a setting.
+PASSWORD = re.compile(r"(?P<before>://[^:/\s]*:)[^@\n]*(?=@)|(?P<setting>[?&](?:ssl)?password=)[^&\s]*")
 COLORS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -81,6 +96,18 @@ def first_line(error: Exception) -> str:
 def cause_of(error: Exception) -> str:
     """Return in one line what a library's error means, for a message that says itself what to do."""
     return _translate(error)[0]
+
+
+def has_password(url: str) -> bool:
+    """Whether a URL carries a password."""
+    return any(PASSWORD.search(text) for text in (url, unquote(url)))
+
+
+def without_passwords(text: str) -> str:
+    """Return a text without the passwords of the URLs in it, and without the one that libpq is given."""
+    secret = os.environ.get("PGPASSWORD")
+    text = text.replace(secret, "***") if secret else text
+    return PASSWORD.sub(lambda found: f"{found['before'] or found['setting']}***", text)
 
 
 def _translate(error: Exception) -> tuple[str, str]:

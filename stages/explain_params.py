@@ -15,7 +15,7 @@ import yaml
 from pydantic.json_schema import GenerateJsonSchema
 from yaml import MappingNode, Node
 
-from stages.errors import UserError
+from stages.errors import UserError, without_passwords
 from stages.params import PARAMS_FILE, Params, read_params
 from stages.yaml12 import Yaml12Loader, parse_yaml
 
@@ -246,7 +246,7 @@ def _value_at(content: Any, name: str) -> Any:
         if not isinstance(content, dict) or key not in content:
             return MISSING
         content = content[key]
-    return content
+    return without_passwords(content) if isinstance(content, str) else content
 
 
 def _is_in(name: str, section: str) -> bool:

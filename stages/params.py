@@ -8,9 +8,9 @@ import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from stages.errors import UserError, run_cli
+from stages.errors import UserError, has_password, run_cli, without_passwords
 from stages.yaml12 import read_yaml
 
 PARAMS_FILE = Path("params.yaml")
@@ -350,6 +350,19 @@ SearchArm = Literal["baseline", "differential", "layer_decay"]
 Sampler = Literal["random", "qmc", "gp"]
 Objective = Literal["val_loss", "val_accuracy"]
 METRIC_OF: dict[Objective, Metric] = {"val_loss": "loss", "val_accuracy": "accuracy"}
+
+
+def _without_password(storage: Any) -> Any:
+    if has_password(str(storage)):
+        raise ValueError(
+            "a password does not belong here, where Git keeps it and everyone reads it; take it out of the URL, and "
+            "set it in PGPASSWORD or ~/.pgpass"
+        )
+    return storage
+
+
+# Before its type is looked at: a message about that would show it.
+StorageUrl = Annotated[str, Field(min_length=1), BeforeValidator(_without_password)]
 STUDY_NAME = r"^[a-z0-9][a-z0-9_-]*$"
 StudyName = Annotated[str, Field(pattern=STUDY_NAME)]
 
@@ -365,7 +378,7 @@ class Search(Section):
     sampler: Sampler
     pruning: TrialPruning | None
     seed: Annotated[int, Field(ge=0, lt=2**31)]
-    storage: Annotated[str, Field(min_length=1)]
+    storage: StorageUrl
     studies: Annotated[dict[StudyName, Study], Field(min_length=1)]
 
     def study(self, name: str) -> Study:
@@ -461,7 +474,8 @@ def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; make it a file that you may read") from None
     except Exception as error:  # beside YAMLError, whatever its content can make int() and the stack raise
-        raise UserError(f"{path} cannot be read as YAML; mend it: {' '.join(str(error).split())[:300]}") from None
+        reason = " ".join(without_passwords(str(error)).split())[:300]
+        raise UserError(f"{path} cannot be read as YAML; mend it: {reason}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold sections such as `lr:`")
     return content

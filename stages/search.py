@@ -9,6 +9,7 @@ what they say, and writes no file: the trials are kept, and count when the whole
 
 import argparse
 import math
+import time
 from collections.abc import Mapping
 from contextlib import closing
 
@@ -32,6 +33,7 @@ from stages.training.resume import clear_resume_states
 from stages.training.trainer import Pruning, ReplicateResult
 from stages.tuning.draws import Scores, run_draws
 from stages.tuning.records import TrialLog, TrialResult, trials_table
+from stages.tuning.sharing import open_trials
 from stages.tuning.space import (
     ARM_SPACES,
     Draw,
@@ -43,6 +45,7 @@ from stages.tuning.space import (
 )
 from stages.unchanged import check_same_run, check_unchanged
 
+LOOK_EVERY = 2.0  # seconds, at what other searches have trained
 Finished = dict[str, ReplicateResult]  # fingerprint -> what the replicate came to
 
 
@@ -87,46 +90,88 @@ def run_search(name: str, trials: int, experiment: Experiment, signals: Signals)
     """Train the first trials of every arm of a study, or what an interrupted run has left of them."""
     params = experiment.params
     study, search = params.search.study(name), params.search
-    log = TrialLog(search.storage, name, search_arms(study), search.objective)
     store = ReplicateStore(params.replicate_store.max_gib)
     every: list[TrialResult] = []
+    with closing(open_trials(search.storage, name, search_arms(study), search.objective)) as log:
 
-    def run(draws: list[Draw]) -> Scores:
-        in_turn = sorted(draws, key=lambda draw: draw.number)  # so that both arms have equally many, whenever it ends
-        jobs = {draw.label: trial_jobs(draw, name, experiment) for draw in in_turn}
-        found: dict[str, TrialResult] = {}
-        finished: Finished = {}
+        def run(draws: list[Draw]) -> Scores:
+            found = run_round(name, draws, log, store, experiment, signals)
+            every.extend(found.values())
+            return {(draw.arm, draw.number): score(found[draw.label], params) for draw in draws}
 
-        def take(draw: Draw) -> None:
-            of_draw = jobs[draw.label]
-            known = log.known(draw, decided_by(of_draw))
-            if known is None and all(job.fingerprint in finished for job in of_draw):
-                known = trial_result(draw, of_draw, finished)
-                if not any(isinstance(finished[job.fingerprint], ResultOfOtherProcessor) for job in of_draw):
-                    log.add(known, decided_by(of_draw), study)
-                for job in of_draw:  # but leave the folder, which a worker may be about to write into
-                    job.state.unlink(missing_ok=True)
-            if known and draw.label not in found:
-                found[draw.label] = known
-                write_line(describe(known))
+        run_draws(params, study, search_arms(study), trials, run)
+    return every
 
+
+def run_round(
+    name: str, draws: list[Draw], log: TrialLog, store: ReplicateStore, experiment: Experiment, signals: Signals
+) -> dict[str, TrialResult]:
+    """Train the trials of a round that are neither known nor another search's, and wait for those.
+
+    Args:
+        name: of the study.
+        draws: of all trials of the round.
+        log: of what is known of them.
+        store: of finished replicates.
+        experiment: what all of them share.
+        signals: of this process.
+
+    Returns:
+        Label of each trial -> what it came to.
+    """
+    study = experiment.params.search.study(name)
+    in_turn = sorted(draws, key=lambda draw: draw.number)  # so that both arms have equally many, whenever it ends
+    jobs = {draw.label: trial_jobs(draw, name, experiment) for draw in in_turn}
+    deciding = {label: decided_by(of_draw) for label, of_draw in jobs.items()}
+    draw_of = {job.fingerprint: draw for draw in in_turn for job in jobs[draw.label]}
+    found: dict[str, TrialResult] = {}
+    finished: Finished = {}
+
+    def take(draw: Draw) -> None:
+        of_draw = jobs[draw.label]
+        known = log.known(draw, deciding[draw.label])
+        if known is None and all(job.fingerprint in finished for job in of_draw):
+            known = trial_result(draw, of_draw, finished)
+            if not any(isinstance(finished[job.fingerprint], ResultOfOtherProcessor) for job in of_draw):
+                log.add(known, deciding[draw.label], study)
+            for job in of_draw:  # but leave the folder, which a worker may be about to write into
+                job.state.unlink(missing_ok=True)
+        if known:
+            found[draw.label] = known
+            write_line(describe(known))
+
+    def take_all() -> list[Draw]:
         for draw in in_turn:
-            take(draw)
-        missing = [job for draw in in_turn if draw.label not in found for job in jobs[draw.label]]
-        finished.update({job.fingerprint: result for job, result in kept_replicates(missing, store)})
-        for draw in in_turn:
-            take(draw)
-        if left := [job for job in missing if job.fingerprint not in finished]:
-            draw_of = {job.fingerprint: draw for draw in in_turn for job in jobs[draw.label]}
-            with closing(trained_replicates(f"search {name}", left, [], experiment, store, signals)) as trained:
+            if draw.label not in found:
+                take(draw)
+        return [draw for draw in in_turn if draw.label not in found]
+
+    def begin(job: ReplicateJob) -> bool:
+        draw = draw_of[job.fingerprint]
+        return log.claim(draw, deciding[draw.label], study)
+
+    missing = [job for draw in take_all() for job in jobs[draw.label]]
+    finished.update({job.fingerprint: result for job, result in kept_replicates(missing, store)})
+    is_waiting = False
+    while left := take_all():
+        log.free_dead()
+        free = [draw for draw in left if log.is_free(draw, deciding[draw.label])]
+        to_train = [job for draw in free for job in jobs[draw.label] if job.fingerprint not in finished]
+        if to_train:
+            training = trained_replicates(f"search {name}", to_train, [], experiment, store, signals, begin=begin)
+            with closing(training) as trained:
                 for job, result in trained:
                     finished[job.fingerprint] = result
-                    take(draw_of[job.fingerprint])
-        every.extend(found.values())
-        return {(draw.arm, draw.number): score(found[draw.label], params) for draw in draws}
-
-    run_draws(params, study, search_arms(study), trials, run)
-    return every
+                    if draw_of[job.fingerprint].label not in found:
+                        take(draw_of[job.fingerprint])
+        else:
+            if not is_waiting:
+                write_line(
+                    f"search {name}: {len(left)} are trained by other searches on this storage: waiting for them"
+                )
+            is_waiting = True
+            time.sleep(LOOK_EVERY)
+    return found
 
 
 def state_name(study: str) -> str:

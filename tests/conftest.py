@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import pty
+import secrets
 import shutil
 import signal
 import struct
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from hypothesis import settings
 from ruamel.yaml import YAML
 
 from stages.errors import run_cli
+from tests.postgres import Server, running_server
 
 # A machine that is busy is no fault of the code.
 settings.register_profile("unhurried", deadline=None)
@@ -295,6 +297,22 @@ def alone(tmp_path: Path) -> Project:
 
     make_checkpoint(tmp_path / "seed-1.safetensors")
     return Project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server that the tests of a process share."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty database on it, whose password is in the environment."""
+    monkeypatch.setenv("PGPASSWORD", postgres.password)
+    name = f"trials_{secrets.token_hex(4)}"
+    postgres.run(f"CREATE DATABASE {name}")
+    return postgres.url(name)
 
 
 @pytest.fixture

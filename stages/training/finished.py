@@ -65,6 +65,7 @@ def trained_replicates(
     signals: Signals,
     afterwards: Afterwards | None = None,
     look: Callable[[Callable[[], EpochsBySeed]], None] = lambda epochs_so_far: None,
+    begin: Callable[[ReplicateJob], bool] = lambda job: True,
 ) -> Generator[tuple[ReplicateJob, ReplicateResult]]:
     """Train replicates, as many at a time as there are cores for, and keep each; yield it when it has ended.
 
@@ -77,6 +78,7 @@ def trained_replicates(
         signals: of this process.
         afterwards: what is still done when they are trained; then the time that is left for all is told.
         look: is called again and again meanwhile, with a function that gives the epochs so far of what is waited for.
+        begin: is called before a replicate is begun, and says whether it may be.
     """
     every, train = [*jobs, *ahead], experiment.params.train
     engine = ENGINES[train.engine]
@@ -93,7 +95,7 @@ def trained_replicates(
         bars.show()
         look(lambda: {job.seed: finished_epochs(row) for job, row in zip(jobs, shared.rows, strict=False)})
 
-    training = engine.train_replicates(every, len(jobs), workers, signals, shared, show)
+    training = engine.train_replicates(every, len(jobs), workers, signals, shared, show, begin)
     with closing(bars), closing(training):
         for job, result in training:
             bars.tell_end()

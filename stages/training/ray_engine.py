@@ -12,7 +12,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -127,6 +127,7 @@ def train_replicates(
     signals: Signals,
     shared_rows: SharedRows,
     show: Callable[[], None],
+    begin: Callable[[ReplicateJob], bool] = lambda job: True,
 ) -> Generator[tuple[ReplicateJob, ReplicateResult]]:
     """Train replicates as tasks of Ray, as many at a time as there are workers.
 
@@ -137,6 +138,7 @@ def train_replicates(
         signals: of this process.
         shared_rows: how far each replicate is.
         show: is called whenever they may have changed.
+        begin: is called before a replicate is begun, and says whether it may be.
 
     Yields:
         Each replicate when it has ended; a `ResultOfOtherProcessor` where params.yaml lets such processors train.
@@ -155,20 +157,29 @@ def train_replicates(
             _check_nodes(ray, site, params.train, resources)
             queue = _rows_queue(ray)
         task = ray.remote(max_retries=MAX_RETRIES, **resources)(_train)
-        left, running = list(enumerate(jobs)), dict[Any, int]()
+        left, running, waiting = deque(enumerate(jobs)), dict[Any, int](), set[int]()
+
+        def begin_next() -> None:
+            """Submit as many tasks as there are workers for, of replicates that may be begun."""
+            while left and len(running) < workers:
+                number, job = left.popleft()
+                if begin(job):
+                    running[task.remote(site, number, job, queue)] = number
+                    waiting.update([number] if number < wanted else [])
+
         with _interrupted_at_the_end(ray, running, signals):
-            waiting = set(range(wanted))
+            with signals.deferred():
+                begin_next()
             while waiting:
                 with signals.deferred():
-                    while left and len(running) < workers:
-                        number, job = left.pop(0)
-                        running[task.remote(site, number, job, queue)] = number
                     ended, _ = ray.wait(list(running), timeout=LOOK_EVERY)
                     for number, row in queue.get_nowait_batch(queue.qsize()):
                         shared_rows.rows[number] = row
                 show()
-                for reference in ended:
-                    number = running.pop(reference)
+                finished = [(reference, running.pop(reference)) for reference in ended]
+                with signals.deferred():
+                    begin_next()
+                for reference, number in finished:
                     with signals.deferred():
                         trained = _outcome(ray, reference, needed=number in waiting)
                         if trained is None:

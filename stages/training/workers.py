@@ -6,8 +6,9 @@ import os
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait as wait_for_end
@@ -75,6 +76,7 @@ def train_replicates(
     signals: Signals,
     shared_rows: "SharedRows",
     show: Callable[[], None],
+    begin: Callable[[ReplicateJob], bool] = lambda job: True,
 ) -> Generator[tuple[ReplicateJob, ReplicateResult]]:
     """Train replicates, as many at a time as there are workers.
 
@@ -86,6 +88,7 @@ def train_replicates(
         signals: of this process.
         shared_rows: how far each replicate is.
         show: is called whenever they may have changed.
+        begin: is called before a replicate is begun, and says whether it may be.
 
     Yields:
         Each replicate when it has ended.
@@ -95,20 +98,34 @@ def train_replicates(
     """
     if workers == 1:
         for number, job in enumerate(jobs[:wanted]):
-            yield job, train_replicate(job, ReplicateProgress(shared_rows.rows[number], show), signals)
+            if begin(job):
+                yield job, train_replicate(job, ReplicateProgress(shared_rows.rows[number], show), signals)
         return
     pool = ProcessPoolExecutor(workers, CONTEXT, _init_worker, (shared_rows, code_digests()))
+    queue = deque(enumerate(jobs))
+    futures: dict[Future[ReplicateResult], ReplicateJob] = {}
+    waiting: set[Future[ReplicateResult]] = set()
+
+    def begin_next() -> None:
+        """Give each idle worker the next replicate that may be begun."""
+        with signals.deferred(), blocked(signal.SIGINT):
+            while queue and len(futures) < workers:
+                number, job = queue.popleft()
+                if begin(job):
+                    future = pool.submit(_train, number, job)
+                    futures[future] = job
+                    waiting.update([future] if number < wanted else [])
+
     try:
         with interrupted_at_the_end(pool, signals):
-            with signals.deferred(), blocked(signal.SIGINT):
-                futures = {pool.submit(_train, number, job): job for number, job in enumerate(jobs)}
-            waiting = set(list(futures)[:wanted])
+            begin_next()
             while waiting:
                 with signals.deferred():  # a signal within would leave locks of the pool behind
                     ended, _ = wait(futures, timeout=LOOK_EVERY, return_when=FIRST_COMPLETED)
                 show()
-                for future in ended:
-                    job, error = futures.pop(future), future.exception()
+                finished = [(futures.pop(future), future, future.exception()) for future in ended]
+                begin_next()
+                for job, future, error in finished:
                     if future in waiting or error is None or isinstance(error, BrokenProcessPool):
                         waiting.discard(future)
                         yield job, future.result()

@@ -1,10 +1,16 @@
 """What trials came to is kept once, found again, and written as a table."""
 
+import subprocess
+import sys
+from contextlib import closing
+
 import optuna
 import pytest
 
 from stages.errors import UserError
-from stages.tuning.records import METRICS_OF_TRIAL, TrialLog, TrialResult, trials_table
+from stages.tuning.records import METRICS_OF_TRIAL, TrialResult, trials_table
+from stages.tuning.sharing import open_trials
+from tests.conftest import ROOT
 from tests.tuning.conftest import drawn_trials, search_params
 
 METRICS = dict(zip(METRICS_OF_TRIAL, (0.3, 0.9, 0.2, 0.95, 0.05), strict=True))
@@ -30,19 +36,45 @@ def url(tmp_path):
     return f"sqlite:///{tmp_path}/a/folder/trials.db"
 
 
+@pytest.fixture(params=["sqlite", "journal"])
+def url_of_file(request, tmp_path):
+    return f"{request.param}:///{tmp_path}/a/folder/trials"
+
+
 def opened(url, objective="val_loss"):
-    return TrialLog(url, "sgd", ["baseline", "differential"], objective)
+    return open_trials(url, "sgd", ["baseline", "differential"], objective)
 
 
 @pytest.mark.parametrize("state", ["finished", "diverged", "pruned"])
-def test_what_is_kept_is_found_again_and_is_no_other_trial_s(url, study, draws, state):
+def test_what_is_kept_is_found_again_and_is_no_other_trial_s(url_of_file, study, draws, state):
     result = TrialResult(draws[0], state, METRICS if state == "finished" else {})
-    opened(url).add(result, ["print of one", "print of two"], study)
-    again = opened(url)
+    with closing(opened(url_of_file)) as log:
+        log.add(result, ["print of one", "print of two"], study)
+    again = opened(url_of_file)
     assert again.known(draws[0], ["print of one", "print of two"]) == result
     assert again.known(draws[0], ["print of one"]) is None
     assert again.known(draws[0], ["print of two", "print of one"]) is None
     assert again.known(draws[-1], ["print of one", "print of two"]) is None  # of the other arm
+
+
+def test_a_file_belongs_to_one_search_of_a_study_at_a_time(url_of_file, draws):
+    with closing(opened(url_of_file)):
+        with pytest.raises(
+            UserError, match=r"^search\.storage: another search of sgd is at .+: wait until it ends"
+        ) as error:
+            opened(url_of_file)
+        assert len(str(error.value).splitlines()) == 1
+        open_trials(url_of_file, "adam", ["baseline"], "val_loss").close()
+    opened(url_of_file).close()
+
+
+def test_a_killed_search_locks_no_file(url_of_file):
+    script = (
+        "import os, sys; from stages.tuning.sharing import open_trials;"
+        "log = open_trials(sys.argv[1], 'sgd', ['baseline'], 'val_loss'); os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", script, url_of_file], cwd=ROOT, check=False).returncode == -9
+    opened(url_of_file).close()
 
 
 @pytest.mark.parametrize(("objective", "value"), [("val_loss", 0.3), ("val_accuracy", 0.9)])
