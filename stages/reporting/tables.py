@@ -89,8 +89,8 @@ def next_sentence(results: Results) -> str:
     if failed and (
         results.evaluation.verdict.decision == "unstable" or any(len(failures.of(arm)) == total for arm in ARMS)
     ):
-        of_arms = "both arms" if len(failed) > 1 else f"the {failed[0]} arm"
-        return f"First let no replicate of {of_arms} fail: change the rates, or train longer. {search}"
+        of_arms = "either arm" if len(failed) > 1 else f"the {failed[0]} arm"
+        return f"First change the rates, or train longer, until no replicate of {of_arms} fails. {search}"
     if baseline == differential:
         return f"Both arms have the same rates, so there is nothing to choose between: set others under lr. {search}"
     return {
@@ -164,7 +164,7 @@ def failures_sentence(results: Results) -> str:
     told = []
     for arm in ARMS:
         kinds = [
-            f"{kind} with seed {', '.join(map(str, seeds))}"
+            f"{kind} with {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
             for kind, seeds in failures.arm(arm).model_dump().items()
             if seeds
         ]

@@ -361,7 +361,7 @@ def test_failures_are_named_by_arm_kind_and_seed():
     one = failures_sentence(build_results(failures={"baseline": {}, "differential": {"diverged": [1, 2]}}))
     assert one.startswith(
         "0 of 2 replicates of the baseline arm failed, 2 of 2 replicates of the differential arm failed (diverged "
-        "with seed 1, 2)."
+        "with seeds 1, 2)."
     )
     assert failures_sentence(build_results()) == ""
 
@@ -420,10 +420,10 @@ def test_where_all_replicates_failed_the_headline_says_so_and_advises_no_setting
     failures = {arm: {"collapsed": [1, 2]} for arm in ARMS}
     results = build_results(decision="no difference shown", reached_at=None, failures=failures)
     assert verdict_sentence(results).endswith(
-        "2 of 2 replicates of the baseline arm failed (collapsed with seed 1, 2), 2 of 2 replicates of the "
-        "differential arm failed (collapsed with seed 1, 2)."
+        "2 of 2 replicates of the baseline arm failed (collapsed with seeds 1, 2), 2 of 2 replicates of the "
+        "differential arm failed (collapsed with seeds 1, 2)."
     )
-    assert next_sentence(results).startswith("First let no replicate of both arms fail: ")
+    assert next_sentence(results).startswith("First change the rates, or train longer, until no replicate of either arm fails. ")
 
 
 @pytest.mark.parametrize(
@@ -443,7 +443,7 @@ def test_what_to_take_follows_the_verdict(decision, says):
 def test_of_an_unstable_arm_the_page_says_which_to_mend():
     failures = {"baseline": {"diverged": [2]}, "differential": {}}
     assert next_sentence(build_results(decision="unstable", failures=failures)).startswith(
-        "First let no replicate of the baseline arm fail: "
+        "First change the rates, or train longer, until no replicate of the baseline arm fails. "
     )
 
 
