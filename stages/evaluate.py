@@ -24,7 +24,6 @@ from stages.data.store import Prepared, open_prepared, open_splits, replicate_ch
 from stages.errors import UserError, run_cli
 from stages.evaluation.cka import grams_of, linear_cka
 from stages.evaluation.comparison import (
-    LARGEST,
     BySeed,
     Pool,
     ScoredReplicate,
@@ -55,7 +54,7 @@ from stages.evaluation.statistics import (
 )
 from stages.evaluation.weight_change import relative_weight_change
 from stages.files import METRICS, write_csv, write_json
-from stages.metrics_files import Decision, Failures, Look, TrainingMetrics, read_training_metrics
+from stages.metrics_files import LARGEST, Decision, Failures, Look, TrainingMetrics, read_training_metrics
 from stages.models.checkpoint import CHECKPOINTS, checkpoint_name, load_checkpoint
 from stages.models.compute import set_up_compute, worker_limit
 from stages.models.inference import predict_logits

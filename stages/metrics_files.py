@@ -4,6 +4,7 @@ What a stage writes there another one reads back: what is missing or of another 
 the key. An accuracy is a fraction, a loss is in nats, and a difference is differential − baseline.
 """
 
+import math
 from pathlib import Path
 from typing import Annotated, Generic, Literal, TypeVar
 
@@ -15,6 +16,16 @@ from stages.files import METRICS, read_json
 from stages.params import ARMS, Arm, Metric, Split
 
 MIN_FOR_VERDICT, FEW = 10, 20  # effective numbers of groups, for a verdict and without a warning
+# Differences that a metric can have.
+LARGEST: dict[Metric, float] = {
+    "accuracy": 1,
+    "balanced_accuracy": 1,
+    "macro_f1": 1,
+    "roc_auc": 1,
+    "loss": math.inf,
+    "brier": 2,
+}
+LARGEST_GAP = 2  # a gap is a difference of accuracies, so two gaps lie twice as far apart as these at most
 Decision = Literal["better", "worse", "no difference shown", "unstable"]
 
 

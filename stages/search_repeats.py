@@ -16,12 +16,13 @@ from stages.data.batches import open_samples
 from stages.data.splits import split_replicates
 from stages.data.store import Prepared, open_prepared, write_splits
 from stages.errors import run_cli
-from stages.evaluation.comparison import LARGEST, Pool, ScoredReplicate, difference_sample
+from stages.evaluation.comparison import Pool, ScoredReplicate, difference_sample
 from stages.evaluation.images import image_units, majority_probabilities
 from stages.evaluation.linearized import linearized
 from stages.evaluation.metrics import Probabilities
 from stages.evaluation.statistics import paired_interval
 from stages.files import scratch_directory, significant, write_json
+from stages.metrics_files import LARGEST
 from stages.models.checkpoint import CHECKPOINTS, checkpoint_name, load_checkpoint
 from stages.models.inference import predict_logits
 from stages.models.predictions import probabilities_of

@@ -11,19 +11,10 @@ from stages.aggregate import Metrics, summarize_replicates
 from stages.evaluation.linearized import LINEARIZED, linearized
 from stages.evaluation.metrics import Labels, Probabilities, classification_metrics
 from stages.evaluation.statistics import Sample, grouped, mcnemar, paired_interval
-from stages.metrics_files import TrainingMetrics
+from stages.metrics_files import LARGEST, LARGEST_GAP, TrainingMetrics
 from stages.params import ARMS, Arm, Goal, Metric
 
 Rows = npt.NDArray[np.intp]
-# Differences that a metric can have.
-LARGEST: dict[Metric, float] = {
-    "accuracy": 1,
-    "balanced_accuracy": 1,
-    "macro_f1": 1,
-    "roc_auc": 1,
-    "loss": np.inf,
-    "brier": 2,
-}
 
 
 @dataclass(frozen=True)
@@ -153,7 +144,7 @@ def compare_training(training: Mapping[Arm, TrainingMetrics], in_eval_mode: Samp
     sample = replace(in_eval_mode, estimates=gaps)
     return {
         "difference": summarize_replicates(difference),
-        "interval": {"overfitting_gap": paired_interval(sample).model_dump(exclude_none=True)},
+        "interval": {"overfitting_gap": paired_interval(sample).clipped(LARGEST_GAP).model_dump(exclude_none=True)},
     }
 
 
@@ -172,7 +163,7 @@ def compare_eval_mode(train: Mapping[str, Any], val: Mapping[str, Any], sample: 
         }
         for arm in ARMS
     }
-    interval = paired_interval(sample).model_dump(exclude_none=True)
+    interval = paired_interval(sample).clipped(LARGEST_GAP).model_dump(exclude_none=True)
     return {**summarize_arms(gaps), "interval": {"overfitting_gap": interval}}
 
 

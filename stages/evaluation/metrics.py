@@ -59,6 +59,7 @@ def metrics_by_class(labels: Labels, probabilities: Probabilities, classes: list
     precision, recall, f1, samples = precision_recall_fscore_support(
         labels, probabilities.argmax(1), labels=np.arange(len(classes)), zero_division=0
     )
+    samples = samples.astype(int)  # which are fractions where no sample is right
     return pd.DataFrame({"class": classes, "precision": precision, "recall": recall, "f1": f1, "samples": samples})
 
 

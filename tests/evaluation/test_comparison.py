@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -211,3 +212,16 @@ def test_the_goal_is_met_by_none_some_or_all_of_the_replicates(values, meeting):
     goal = check_goal(Goal(val_accuracy_above=0.85, train_accuracy_below=0.92), training)
     assert (goal["replicates_meeting"], goal["met"]) == (meeting, meeting == 2)
     assert goal["train_accuracy"]["replicates_meeting"] == 2
+
+
+def test_no_interval_of_a_difference_of_gaps_is_wider_than_can_be():
+    """Of two replicates that differ as much as can be, the interval would reach beyond 500 points."""
+    train, val = train_and_val((1, 2))
+    gap = gap_sample(train, val, Pool(np.arange(IMAGES)))
+    wild = replace(gap, estimates=np.array([-1.0, 1.0]))
+    split = {arm: {"seeds": {seed: {"accuracy": 0.5} for seed in ("1", "2")}} for arm in ARMS}
+    assert paired_interval(wild).high > 2
+    training = {"baseline": trained({1: 1.0, 2: -1.0}), "differential": trained({1: -1.0, 2: 1.0})}
+    for compared in (compare_training(training, gap), compare_eval_mode(split, split, wild)):
+        found = compared["interval"]["overfitting_gap"]
+        assert (found["low"], found["high"]) == (-2, 2)

@@ -72,3 +72,11 @@ def test_a_class_that_is_never_predicted_has_precision_zero_and_no_warning(recwa
     table = metrics_by_class(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]]), ["good", "bad"])
     assert table["precision"].tolist() == [0.5, 0]
     assert not recwarn.list
+
+
+def test_where_no_image_is_right_the_number_of_samples_is_a_whole_one_too():
+    """Scikit-learn counts in fractions then."""
+    wrong = np.eye(3)[[2, 2, 2]]
+    samples = metrics_by_class(np.array([0, 0, 1]), wrong, ["a", "b", "c"])["samples"]
+    assert samples.tolist() == [2, 1, 0]
+    assert samples.dtype == int
