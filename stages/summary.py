@@ -21,8 +21,10 @@ from stages.reporting.tables import (
     goal_sentence,
     guessing_sentence,
     load_results,
+    looks_sentence,
     looks_table,
     near_duplicates_sentence,
+    plan_sentence,
     plan_table,
     replicates_for,
     result_table,
@@ -114,6 +116,8 @@ def print_for_people(results: Results) -> None:
     console.print(table)
     if len(results.evaluation.verdict.looks) > 1:
         console.print(as_rich(looks_table(results), title="The looks, declared beforehand"))
+        if sentence := looks_sentence(results):
+            console.print(sentence, soft_wrap=True, highlight=False)
     for sentence in (
         goal_sentence(results),
         guessing_sentence(results),
@@ -133,9 +137,13 @@ def print_plan(results: Results) -> None:
     """Print the half-width of the interval to expect of more replicates and images."""
     rows = plan_table(results)
     if not rows:
-        raise UserError(f"nothing can be planned: {results.evaluation.verdict.reason}: append seeds to train.seeds")
+        advice = "append seeds to train.seeds" if results.evaluation.replicates < 2 else "test more images"
+        raise UserError(f"nothing can be planned: {results.evaluation.verdict.reason}: {advice}")
     title = "Half-width to expect (80 % range), and the true difference that is shown four times in five"
-    Console().print(as_rich(rows, title))
+    console = Console()
+    console.print(as_rich(rows, title))
+    if sentence := plan_sentence(results):
+        console.print(sentence, soft_wrap=True, highlight=False)
 
 
 def _colored(cell: str) -> str:

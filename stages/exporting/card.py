@@ -21,7 +21,6 @@ from stages.reporting.tables import (
     SPLIT_METRICS,
     averaged_over,
     conditions_sentence,
-    failures_sentence,
     percent,
     result_table,
     verdict_sentence,
@@ -168,7 +167,7 @@ def _measured(evidence: Evidence) -> str:
                 ["", *ARMS, "difference"],
                 [[row["metric"], *(row[column] for column in (*ARMS, "difference"))] for row in result_table(results)],
             ),
-            " ".join(filter(None, (conditions_sentence(results), failures_sentence(results)))),
+            conditions_sentence(results),
         ]
     )
 

@@ -11,6 +11,7 @@ import vl_convert
 from stages.metrics_files import Evaluation, PlannedInterval
 from stages.params import ARMS, HIGHER_IS_BETTER, Arm, Metric
 from stages.reporting.tables import METRIC_NAMES
+from stages.reporting.thumbnails import MAX_CLASSES
 
 # Okabe and Ito's blue and vermilion: distinguishable to everyone, and readable on white and on black.
 COLORS: dict[Arm, str] = {"baseline": "#0072B2", "differential": "#D55E00"}
@@ -23,7 +24,8 @@ COLOR = alt.Color(
 SHAPE = alt.Shape("arm:N", title=None, scale=alt.Scale(domain=list(ARMS)))
 SPLIT_COLORS = ["#009E73", "#CC79A7", "#E69F00"]
 MAX_LABELED_CLASSES = 20  # classes; beyond that a tile of the confusion matrix has no room for a number
-COUNTS = alt.Axis(tickMinStep=1, format=",d")  # there is no half image
+# There is no half image, and no half step. Vega still sets ticks at halves where there are one or two: these stay bare.
+COUNTS = alt.Axis(tickMinStep=1, labelExpr="datum.value % 1 ? '' : format(datum.value, ',d')")
 FEWER_LABELS = alt.Axis(labelOverlap=True)  # where a hundred classes have no room for all of them
 SPLIT_NAMES = {"train": "training", "val": "validation"}
 Chart: TypeAlias = Any  # one of altair's charts, which share no typed base
@@ -45,7 +47,9 @@ def learning_curves(curves: dict[Arm, pd.DataFrame], split: str, metric: str) ->
         for arm, table in curves.items()
     )
     summary = long.groupby(["arm", "epoch"])[metric].agg(["mean", "std"]).fillna(0).reset_index()
-    summary = summary.assign(low=summary["mean"] - summary["std"], high=summary["mean"] + summary["std"])
+    most = 1 if metric == "accuracy" else None  # neither metric falls below 0, and no band leaves what is possible
+    low, high = summary["mean"] - summary["std"], summary["mean"] + summary["std"]
+    summary = summary.assign(low=low.clip(0), high=high.clip(upper=most))
     style = "%" if metric == "accuracy" else ".4~g"
     base = alt.Chart(summary, title=f"{SPLIT_NAMES[split]} {metric}").encode(
         x=alt.X("epoch:Q", axis=alt.Axis(values=sorted(long["epoch"].unique()), format="d", labelOverlap=True)),
@@ -110,19 +114,20 @@ def metric_differences(evaluation: Evaluation, metrics: Sequence[Metric] = ()) -
     return zero + points + bars + means
 
 
-def planned_half_widths(plan: list[PlannedInterval], scale: float) -> Chart:
+def planned_half_widths(plan: list[PlannedInterval], scale: float, largest: float) -> Chart:
     """Draw the half-width of the interval to expect over the number of replicates, for numbers of test images.
 
     Args:
         plan: of metrics/evaluation.json.
         scale: to points, where the metric is shown in percent.
+        largest: difference that the metric can have; no interval is wider to either side.
     """
     names = {"low": "half_width_low", "half-width": "half_width", "high": "half_width_high"}
     rows = [
         {
             "replicates": planned.replicates,
             "test images": f"{planned.images:,}",
-            **{name: scale * getattr(planned, field) for name, field in names.items()},
+            **{name: scale * min(getattr(planned, field), largest) for name, field in names.items()},
         }
         for planned in plan
         if planned.replicates > 2  # of which the interval is so wide that it hides the others
@@ -182,7 +187,7 @@ def rate_curves(curves: pd.DataFrame, arm: str) -> Chart:
         alt.Chart(curves.query("learning_rate > 0"), title=arm)
         .mark_line(point=True)
         .encode(
-            x=alt.X("step:Q", axis=alt.Axis(tickMinStep=1)),
+            x=alt.X("step:Q", axis=COUNTS),
             y=alt.Y("learning_rate:Q", title="learning rate", scale=alt.Scale(type="log")),
             color=alt.Color(
                 "layer_group:N",
@@ -217,14 +222,16 @@ def range_tests(steps: pd.DataFrame, suggestions: dict[str, float]) -> Chart:
 
 
 def class_balance(counts: pd.DataFrame) -> Chart:
-    """Draw how many images of each class each split has.
+    """Draw how many images of each class each split has: of the classes that the contact sheet shows.
 
     Args:
         counts: content of metrics/class_balance.csv.
     """
-    classes, splits = (list(dict.fromkeys(counts[name])) for name in ("class", "split"))
+    every, splits = (list(dict.fromkeys(counts[name])) for name in ("class", "split"))
+    classes = every[:MAX_CLASSES]
+    left_out = f"the first {MAX_CLASSES} of {len(every)} classes"
     return (
-        alt.Chart(counts)
+        alt.Chart(counts[counts["class"].isin(classes)], title=left_out if len(classes) < len(every) else "")
         .mark_bar()
         .encode(
             x=alt.X("images:Q", axis=COUNTS),

@@ -9,6 +9,7 @@ import pandas as pd
 from stages.data.store import Prepared
 from stages.errors import UserError
 from stages.files import METRICS
+from stages.metrics_files import LARGEST
 from stages.params import ARMS, SPLITS, Arm, Params, read_params
 from stages.reporting import tables
 from stages.reporting.charts import (
@@ -108,12 +109,20 @@ def render_page(results: Results, files: ResultFiles, prepared: Prepared, params
             "How many more?",
             "The half-width of the verdict's interval to expect of more replicates and more test images; the band is "
             "its 80 % range, for few replicates tell little of how much they differ.",
-            [planned_half_widths(results.evaluation.plan, tables.SCALES[results.evaluation.verdict.metric])]
+            [
+                planned_half_widths(
+                    results.evaluation.plan,
+                    tables.SCALES[results.evaluation.verdict.metric],
+                    LARGEST[results.evaluation.verdict.metric],
+                )
+            ]
             if results.evaluation.plan
             else [],
         ),
         plan_rows=tables.plan_table(results),
+        plan_note=tables.plan_sentence(results),
         looks=tables.looks_table(results),
+        looks_note=tables.looks_sentence(results),
         goal_rows=tables.goal_table(results),
         arms=ARMS,
         columns=[*ARMS, "difference"],
@@ -187,7 +196,7 @@ def balance_section(files: ResultFiles) -> Section:
     return draw_section(
         "Images of each class in each split",
         "A few images of each class, as the network sees them, and how many there are in each split of the first "
-        "replicate.",
+        "replicate; metrics/class_balance.csv has every class.",
         [class_balance(files.balance)],
     )
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.data.checks import CHECKS, describe_count
+from stages.errors import UserError
 from stages.metrics_files import (
     FEW,
+    LARGEST,
     MIN_FOR_VERDICT,
     Evaluation,
     GoalMetric,
@@ -91,13 +93,15 @@ def next_sentence(results: Results) -> str:
     ):
         of_arms = "either arm" if len(failed) > 1 else f"the {failed[0]} arm"
         return f"First change the rates, or train longer, until no replicate of {of_arms} fails. {search}"
+    more = (  # which it cannot say where nothing can be planned
+        "`python -m stages.summary --plan` says what more replicates would tell; " if results.evaluation.plan else ""
+    )
     if baseline == differential:
         return f"Both arms have the same rates, so there is nothing to choose between: set others under lr. {search}"
     return {
         "better": f"Of the two, take the differential rates, {differential} (backbone / head). {search}",
         "worse": f"Of the two, take the baseline's rates, {baseline} (backbone / head). {search}",
-        "no difference shown": "As far as this shows, either setting will do. `python -m stages.summary --plan` says "
-        f"what more replicates would tell; {search}",
+        "no difference shown": f"As far as this shows, either setting will do. {more}{search}",
     }[results.evaluation.verdict.decision]
 
 
@@ -139,8 +143,7 @@ def _what_chance_leaves_open(results: Results) -> str:
         return f"{ends}{at}"
     smallest = verdict.minimum_detectable_difference
     if verdict.decision == "no difference shown" and smallest is not None:
-        largest = 1 if SCALES[verdict.metric] == 100 else float("inf")
-        if smallest > largest:
+        if smallest > LARGEST[verdict.metric]:
             return f"{ends}; so few data would show no difference, however large"
         size = f"{SCALES[verdict.metric] * smallest:.2g}{_unit(verdict.metric)}"
         return f"{ends}; a true difference of {size} would have been shown about four times in five"
@@ -179,11 +182,14 @@ def guessing_sentence(results: Results) -> str:
     """Return which arms are no better than guessing by their validation loss; nothing where both are."""
     guessing = math.log(len(results.prepare.classes))
     losses = {arm: results.training[arm].mean["val_loss"] for arm in ARMS}
-    worse = [f"{loss:.3g} in the {arm} arm" for arm, loss in losses.items() if loss > guessing]
+    # What six digits do not tell apart is as good as guessing, and no worse.
+    worse = {arm: loss for arm, loss in losses.items() if float(f"{loss:.6g}") > float(f"{guessing:.6g}")}
     if not worse:
         return ""
+    digits = next(n for n in range(3, 7) if all(f"{loss:.{n}g}" != f"{guessing:.{n}g}" for loss in worse.values()))
+    told = " and ".join(f"{loss:.{digits}g} in the {arm} arm" for arm, loss in worse.items())
     return (
-        f"The validation loss is {' and '.join(worse)}, where guessing has {guessing:.3g} (ln C): an arm that is worse "
+        f"The validation loss is {told}, where guessing has {guessing:.{digits}g} (ln C): an arm that is worse "
         f"than that has rates that are too high, or has not trained for long enough, whatever the verdict says."
     )
 
@@ -247,6 +253,16 @@ def looks_table(results: Results) -> list[dict[str, str]]:
     ]
 
 
+def looks_sentence(results: Results) -> str:
+    """Return why the looks decide otherwise than the verdict; nothing where they do not."""
+    if results.evaluation.verdict.decision != "unstable":
+        return ""
+    return (
+        "Each look decides on the difference alone. Because some replicates failed and others did not, the verdict is "
+        "unstable, whatever the looks decide."
+    )
+
+
 def plan_table(results: Results) -> list[dict[str, str]]:
     """Return a row for each number of replicates: the half-width to expect, and what would be shown, with ranges."""
     metric = results.evaluation.verdict.metric
@@ -264,15 +280,27 @@ def plan_table(results: Results) -> list[dict[str, str]]:
 
 
 def _half_width(planned: PlannedInterval, metric: Metric) -> str:
-    low, middle, high = (
-        _plain_number(width, metric) for width in (planned.half_width_low, planned.half_width, planned.half_width_high)
-    )
+    widths = (planned.half_width_low, planned.half_width, planned.half_width_high)
+    # An interval of all that is possible is as wide as one can be.
+    low, middle, high = (_plain_number(min(width, LARGEST[metric]), metric) for width in widths)
     return f"±{middle} ({low} to {high})"
 
 
 def _shown(planned: PlannedInterval, metric: Metric) -> str:
-    low, middle, high = (_plain_number(one, metric) for one in (planned.shown_low, planned.shown, planned.shown_high))
-    return f"{middle} ({low} to {high})"
+    """Return the difference that would be shown; "none" stands for one that is larger than the metric can have."""
+    low, middle, high = (
+        _plain_number(one, metric) if one <= LARGEST[metric] else "none"
+        for one in (planned.shown_low, planned.shown, planned.shown_high)
+    )
+    return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def plan_sentence(results: Results) -> str:
+    """Return what "none" in the table of the plan means; nothing where it does not stand there."""
+    metric = results.evaluation.verdict.metric
+    if all(planned.shown_high <= LARGEST[metric] for planned in results.evaluation.plan):
+        return ""
+    return f'Where it says "none", no difference that test {METRIC_NAMES[metric]} can have would be shown.'
 
 
 def _plain_number(value: float, metric: Metric) -> str:
@@ -285,9 +313,17 @@ def replicates_for(results: Results, difference: float) -> str:
     Args:
         results: of what has been measured.
         difference: in points, or in the metric's own unit.
+
+    Raises:
+        UserError: no two arms can differ by so much.
     """
     metric = results.evaluation.verdict.metric
-    wanted = difference / SCALES[metric]
+    wanted, most = difference / SCALES[metric], LARGEST[metric]
+    if wanted > most:
+        raise UserError(
+            f"--replicates-for: test {METRIC_NAMES[metric]} cannot differ by more than "
+            f"{SCALES[metric] * most:g}{_unit(metric)}: give a smaller difference"
+        )
     said = f"a true difference of {difference:g}{_unit(metric)} in test {METRIC_NAMES[metric]}"
     if not results.evaluation.plan:
         return f"{results.evaluation.verdict.reason}: nothing can be planned from it"
@@ -298,7 +334,7 @@ def replicates_for(results: Results, difference: float) -> str:
         for which in ("shown_low", "shown", "shown_high")
     ]
     if bounds[1] is None:
-        floor = _plain_number(rows[-1].shown, metric)
+        floor = _plain_number(rows[-1].shown, metric) if rows[-1].shown <= most else "none"
         return (
             f"{said} is not shown by {rows[-1].replicates} replicates either, which show {floor}: with {images:,} test "
             f"images that is about the least; more test images would help"

@@ -7,6 +7,7 @@ import pytest
 
 from stages.aggregate import summarize_replicates
 from stages.data.store import Prepared
+from stages.errors import UserError
 from stages.evaluation.comparison import check_goal, compare_eval_mode, compare_training, summarize_arms
 from stages.evaluation.statistics import Sample, plan_intervals
 from stages.metrics_files import (
@@ -22,6 +23,7 @@ from stages.params import ARMS, HIGHER_IS_BETTER, SPLITS, Goal
 from stages.reporting.charts import (
     as_specification,
     as_svg,
+    class_balance,
     confusion_matrix,
     group_marks,
     learning_curves,
@@ -44,9 +46,11 @@ from stages.reporting.tables import (
     goal_sentence,
     goal_table,
     guessing_sentence,
+    looks_sentence,
     looks_table,
     near_duplicates_sentence,
     next_sentence,
+    plan_sentence,
     plan_table,
     replicates_for,
     result_table,
@@ -423,7 +427,9 @@ def test_where_all_replicates_failed_the_headline_says_so_and_advises_no_setting
         "2 of 2 replicates of the baseline arm failed (collapsed with seeds 1, 2), 2 of 2 replicates of the "
         "differential arm failed (collapsed with seeds 1, 2)."
     )
-    assert next_sentence(results).startswith("First change the rates, or train longer, until no replicate of either arm fails. ")
+    assert next_sentence(results).startswith(
+        "First change the rates, or train longer, until no replicate of either arm fails. "
+    )
 
 
 @pytest.mark.parametrize(
@@ -455,6 +461,46 @@ def test_a_loss_worse_than_that_of_guessing_is_told_whatever_the_verdict():
     assert guessing_sentence(replace(results, training=training)).startswith(
         "The validation loss is 31.4 in the baseline arm, where guessing has 0.693 (ln C): "
     )
+
+
+def with_val_losses(**losses):
+    results = build_results()
+    training = {
+        arm: of_arm.model_copy(update={"mean": {**of_arm.mean, "val_loss": losses.get(arm, 0.1)}})
+        for arm, of_arm in results.training.items()
+    }
+    return replace(results, training=training)
+
+
+@pytest.mark.parametrize(
+    ("losses", "says"),
+    [
+        ({"baseline": 0.6933}, "0.6933 in the baseline arm, where guessing has 0.6931 (ln C)"),
+        (
+            {"baseline": 31.4, "differential": 0.693149},
+            "31.4 in the baseline arm and 0.693149 in the differential arm, where guessing has 0.693147 (ln C)",
+        ),
+    ],
+)
+def test_a_loss_and_that_of_guessing_have_the_digits_that_tell_them_apart(losses, says):
+    assert guessing_sentence(with_val_losses(**losses)).startswith(f"The validation loss is {says}: ")
+
+
+def test_a_loss_that_is_that_of_guessing_to_six_digits_is_not_called_worse():
+    assert guessing_sentence(with_val_losses(baseline=0.69314719)) == ""
+
+
+def test_beside_an_unstable_verdict_it_says_that_the_looks_decide_on_the_difference_alone():
+    failures = {"baseline": {"diverged": [2]}, "differential": {}}
+    unstable = build_results(decision="unstable", failures=failures, reached_at=None)
+    assert looks_sentence(unstable).startswith("Each look decides on the difference alone. ")
+    assert looks_sentence(build_results()) == ""
+
+
+def test_where_nothing_can_be_planned_nobody_is_sent_to_the_plan():
+    none = {"decision": "no difference shown", "reached_at": None}
+    assert "summary --plan" not in next_sentence(build_results(**none))
+    assert "`python -m stages.summary --plan` says what" in next_sentence(build_results(**none, plan=plan()))
 
 
 def test_without_an_interval_nobody_says_what_it_counts():
@@ -531,6 +577,49 @@ def test_a_difference_that_no_number_of_replicates_shows_asks_for_images():
     assert "with 30 test images that is about the least; more test images would help" in said
 
 
+WIDE = {
+    "replicates": 2, "images": 30, "half_width": 0.827, "half_width_low": 0.545, "half_width_high": 2.548,
+    "shown": 1.087, "shown_low": 0.716, "shown_high": 3.348,
+}  # fmt: skip
+
+
+def test_a_plan_promises_nothing_that_cannot_be():
+    """Half-widths beyond 100 points, and differences beyond them."""
+    results = build_results(plan=[WIDE])
+    (row,) = plan_table(results)
+    assert row["30 images"] == "±82.7 (54.5 to 100.0)"
+    assert row["shown with 30"] == "none (71.6 to none)"
+    assert plan_sentence(results) == 'Where it says "none", no difference that test accuracy can have would be shown.'
+    assert plan_sentence(build_results(plan=plan())) == ""
+    assert replicates_for(results, 100).endswith("by 2 replicates either, which show none: with 30 test images that "
+                                                 "is about the least; more test images would help")  # fmt: skip
+    nothing = [{**WIDE, "shown_low": 1.1}]
+    assert plan_table(build_results(plan=nothing))[0]["shown with 30"] == "none"
+    chart = planned_half_widths([planned.model_copy(update={"replicates": 3}) for planned in results.evaluation.plan],
+                                100, 1)  # fmt: skip
+    drawn = chart.data
+    assert drawn[["low", "half-width", "high"]].to_numpy().tolist() == [pytest.approx([54.5, 82.7, 100])]
+
+
+def test_of_a_loss_any_difference_can_be():
+    results = build_results(plan=[WIDE], metric="loss")
+    assert plan_table(results)[0]["30 images"] == "±0.827 (0.545 to 2.548)"
+    assert plan_sentence(results) == ""
+
+
+def test_more_than_two_arms_can_differ_by_is_not_planned_for():
+    with pytest.raises(UserError, match=r"--replicates-for: test accuracy cannot differ by more than 100 points: give"):
+        replicates_for(build_results(plan=plan()), 120)
+
+
+def test_the_bands_of_learning_curves_stay_where_a_metric_can_be():
+    curves = pd.DataFrame({"seed": [1, 2], "epoch": [1, 1], "val_accuracy": [0.0, 1.0], "val_loss": [0.0, 5.0]})
+    for metric, low, high in (("accuracy", 0, 1), ("loss", 0, 2.5 + 5 / 2**0.5)):
+        chart = learning_curves(dict.fromkeys(ARMS, curves), "val", metric)
+        drawn = chart.data
+        assert drawn[["low", "high"]].to_numpy().tolist() == 2 * [pytest.approx([low, high])]
+
+
 def test_without_a_plan_it_says_why():
     alone = build_results(seeds=[1], decision="no difference shown", reached_at=None, **UNKNOWN, reason="too few")
     assert replicates_for(alone, 2.0) == "too few: nothing can be planned from it"
@@ -562,8 +651,8 @@ def charts():
         range_tests(tests, {"head": 0.01}),
         metric_differences(build_results().evaluation),
         metric_differences(build_results(seeds=[1], **UNKNOWN, metric="loss").evaluation),
-        planned_half_widths(build_results(plan=plan()).evaluation.plan, 100),
-        planned_half_widths(build_results(plan=plan()).evaluation.plan, 1),
+        planned_half_widths(build_results(plan=plan()).evaluation.plan, 100, 1),
+        planned_half_widths(build_results(plan=plan()).evaluation.plan, 1, np.inf),
     ]
 
 
@@ -579,6 +668,26 @@ def test_the_picture_of_the_differences_turns_every_metric_so_that_the_different
     dots = [row for layer in chart.layer for row in layer.data.to_dict("records") if "seed" in row]
     assert sorted(row["estimate"] for row in dots if row["metric"] == "accuracy") == pytest.approx([6, 9])
     assert "loss, lower is better (verdict)" in as_svg(chart)
+
+
+def balance(classes, images):
+    rows = [(split, f"class {number}", images) for split in ("train", "val", "test") for number in range(classes)]
+    return class_balance(pd.DataFrame(rows, columns=["split", "class", "images"]))
+
+
+@pytest.mark.parametrize("images", [1, 2, 3, 1234])
+def test_an_axis_of_counts_has_no_number_twice(images):
+    labels = re.findall(r">([\d,.]+)</text>", as_svg(balance(2, images)))
+    assert len(labels) == len(set(labels)) > 1
+    assert f"{images // 1000 * 1000 or images:,}" in labels
+
+
+def test_of_many_classes_the_chart_shows_as_many_as_the_contact_sheet_and_says_so():
+    drawn = as_svg(balance(120, 5))
+    assert "the first 16 of 120 classes<" in drawn
+    assert "class 15<" in drawn
+    assert "class 16<" not in drawn
+    assert "the first" not in as_svg(balance(16, 5))
 
 
 def test_a_thousand_classes_draw_the_pairs_that_occur_and_no_million():
