@@ -17,6 +17,7 @@ from stages.exporting.check import CHECKED, TOLERANCE, check_format, reference, 
 from stages.exporting.description import CARD, FILES, RECORD, Exported
 from stages.exporting.evidence import find_evidence
 from stages.exporting.formats import FORMATS, OPSET, check_available
+from stages.exporting.predictors import advice_on_missing
 from stages.files import atomic_directory, significant, write_json, write_text
 from stages.hashing import hash_file
 from stages.models.checkpoint import Checkpoint, load_checkpoint
@@ -70,12 +71,14 @@ def checked_file(given: str) -> Path:
     """Return the checkpoint's path.
 
     Raises:
-        UserError: it is no file.
+        UserError: it is no file, or missing.
     """
     if not given:
         raise UserError("--checkpoint: the name is empty: give a file, such as models/differential/seed-11.safetensors")
     if Path(given).is_dir():
         raise UserError(f"--checkpoint: {given} is a folder: give one of its files, for an export is of one network")
+    if not Path(given).exists():
+        raise UserError(f"--checkpoint: {given} is missing: {advice_on_missing(Path(given))}")
     return Path(given)
 
 

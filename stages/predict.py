@@ -1,8 +1,8 @@
 """Print the class probabilities of images, from checkpoints or exported networks alone.
 
-An image may be a file, a folder (all that lies in it and below), a pattern in quotes such as 'photos/**/*.jpg', or -
-for names on stdin, one a line. Images that cannot be read are named at the end, and the others are predicted all the
-same; it then ends with code 1.
+An image may be a file, a folder (all in it and below but what `prepare` leaves out, such as Thumbs.db), a pattern in
+quotes such as 'photos/**/*.jpg', or - for names on stdin, one a line. Images that cannot be read are named at the end,
+and the others are predicted all the same; it then ends with code 1.
 
 --checkpoint is a checkpoint, an exported .onnx file, an exported folder, or a folder of checkpoints. Several networks
 are an ensemble: of each image, the mean of their probabilities, the standard deviation among them, and the share of
@@ -28,6 +28,7 @@ from rich.text import Text
 
 from stages.data.checks import Finding, describe
 from stages.data.images import BadImageError, open_image, to_pixels
+from stages.data.litter import is_housekeeping, left_out_as
 from stages.errors import UserError, run_cli
 from stages.exporting.predictors import Pixels, Predictor, open_predictors
 from stages.progress import with_progress
@@ -129,11 +130,11 @@ def find_images(given: Sequence[str]) -> list[str]:
 
 
 def _files_in(folder: str) -> list[str]:
-    """Return every file in a folder and below, in order; like `prepare`, none that is hidden, and no linked folder."""
+    """Return every file in a folder and below, in order, but what `prepare` leaves out, linked folders among it."""
     names = []
     for inside, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        names += [str(Path(inside, name)) for name in sorted(files) if not name.startswith(".")]
+        folders[:] = sorted(name for name in folders if not left_out_as(name))
+        names += [str(Path(inside, name)) for name in sorted(files) if not (left_out_as(name) or is_housekeeping(name))]
     return names
 
 

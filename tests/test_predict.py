@@ -38,6 +38,14 @@ def test_a_folder_stands_for_all_that_lies_in_it_and_below(photographs, run_stag
     assert set(found[0]) == {"image", "probabilities"}
 
 
+def test_what_prepare_leaves_out_of_a_folder_is_no_image_here_either(photographs, run_stage):
+    for name in ("Thumbs.db", "more/desktop.ini", "more/b.png.dvc", "__MACOSX/b.png", "@eaDir/b.png"):
+        (photographs.folder / "photographs" / name).parent.mkdir(exist_ok=True)
+        (photographs.folder / "photographs" / name).touch()
+    found = predict(run_stage, photographs, "photographs")
+    assert [answer["image"] for answer in found] == NAMES
+
+
 def test_a_pattern_stands_for_the_files_that_match_unless_a_file_has_that_name(photographs, run_stage):
     assert [one["image"] for one in predict(run_stage, photographs, "photographs/**/[bc].png")] == NAMES[1:]
     assert [one["image"] for one in predict(run_stage, photographs, "photographs/a[1].png")] == NAMES[:1]
@@ -180,6 +188,29 @@ def test_a_checkpoint_that_predicts_nothing_is_refused_in_one_line(photographs, 
     done = run_stage(photographs, "predict", "--checkpoint", checkpoint, "photographs", check=False)
     one_line_of(done, *says)
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("models/difrential", "models/differential"),
+        ("model/differential", "models/differential"),
+        ("models/diferential/seed-1.safetensors", "models/differential/seed-1.safetensors"),
+        ("models/differential/seed1.safetensors", "models/differential/seed-1.safetensors"),
+    ],
+)
+def test_a_name_that_is_almost_right_is_answered_with_the_right_one(photographs, run_stage, typed, meant):
+    (photographs.folder / "models/differential").mkdir(parents=True)
+    (photographs.folder / "seed-1.safetensors").rename(photographs.folder / "models/differential/seed-1.safetensors")
+    commands = [("predict", "photographs")] + ([("export",)] if typed.endswith("tensors") else [])
+    for command, *images in commands:
+        done = run_stage(photographs, command, "--checkpoint", typed, *images, check=False)
+        one_line_of(done, f"{typed} is missing: did you mean {meant}?")
+
+
+def test_a_name_that_is_like_none_is_answered_with_how_to_make_it(photographs, run_stage):
+    done = run_stage(photographs, "predict", "--checkpoint", "elsewhere/x", "photographs", check=False)
+    one_line_of(done, "elsewhere/x is missing: run `dvc repro`, or `dvc pull`")
 
 
 def test_a_folder_of_folders_names_those_that_hold_checkpoints(reproduced, run_stage):

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from stages.data.checks import CHECKS, as_table
 from stages.data.splits import split_replicates
@@ -123,6 +125,22 @@ def test_pairs_and_images_that_look_alike_are_two_numbers_each_under_its_name(tm
     assert (table["check"] == "near_duplicate_pair").sum() == 4
 
 
+def test_images_of_twelve_bits_are_used_and_named_in_terminal_and_table(tmp_path, run_stage):
+    project = clone_project(tmp_path, {**TINY, "data.source": "folder", "data.path": "data/raw/scans"})
+    root = project.folder / "data/raw/scans"
+    pictures(root, benign=10, malignant=10)
+    for number in range(2):
+        values = np.asarray(picture(number).convert("L")).astype(np.uint16) * 16
+        Image.fromarray(values).save(root / f"benign/scan {number}.png")
+    assert (
+        "\nfew_gray_levels: 2, warned; it uses few of the gray levels"
+        in run_stage(project, "prepare", "--dry-run").stdout
+    )
+    assert "\nfew_gray_levels: 2 (it uses few of the gray levels" in run_stage(project, "prepare").stdout
+    counts = project.read_json("metrics/prepare.json")
+    assert (counts["images"], counts["checks"]["few_gray_levels"], counts["checks"]["sixteen_bit"]) == (22, 2, 2)
+
+
 def test_what_is_skipped_keeps_its_row_and_belongs_to_nothing(tmp_path, data):
     root = tmp_path / "photographs"
     pictures(root, cats=10, dogs=10)
@@ -167,7 +185,7 @@ def test_a_class_without_an_image_stops_prepare(tmp_path, data):
 
 
 def test_every_row_of_a_table_is_used_or_skipped(tmp_path, data):
-    """One that stands there three times too; but what is wrong with it is said once."""
+    """One that stands there three times counts once, and what is wrong with it is said once."""
     root = tmp_path / "photographs"
     pictures(root, cats=12, dogs=12)
     (root / "bad.png").touch()
@@ -178,9 +196,10 @@ def test_every_row_of_a_table_is_used_or_skipped(tmp_path, data):
     data = data.model_copy(update={"source": "table", "table": "labels.csv", "on_bad_image": "skip"})
     result = check_and_decode(data, folder=None)
     counts = summarize(result, data)
-    assert (counts["images"], counts["skipped"]) == (26, 3)
-    assert counts["classes"] == {"cats": 14, "dogs": 12}
+    assert (counts["images"], counts["skipped"]) == (24, 2)
+    assert counts["classes"] == {"cats": 12, "dogs": 12}
     assert counts["checks"]["empty"] == counts["checks"]["no_label"] == 1
+    assert (counts["checks"]["listed_twice"], counts["checks"]["duplicate"]) == (2, 0)
     assert sum(counts["checks"].values()) == len(as_table(result.findings, data)) == len(set(result.findings))
 
 

@@ -50,6 +50,12 @@ CHECKS = {
         "two almost alike; where one is tested and the other trained on, the verdict is also given without it",
     ),
     "duplicate": Check("warned", "the same pixels again; they stay in one split"),
+    "few_gray_levels": Check(
+        "warned",
+        "it uses few of the gray levels, as 12 bits in a file of 16 do, which should be scaled to 16 first, or a blank "
+        "image",
+    ),
+    "listed_twice": Check("warned", "the table lists the image more than once; it counts once"),
     "no_group": Check("warned", "data.group_pattern finds no group in its path, so it stands alone"),
     "wrong_extension": Check("noted", "the name says another format than the content"),
     "animated": Check("noted", "more than one frame; the first is used"),

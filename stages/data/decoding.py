@@ -20,7 +20,7 @@ import numpy.typing as npt
 from stages.data.checks import Finding
 from stages.data.duplicates import HASH_BYTES, perceptual_hash
 from stages.data.image_set import Images
-from stages.data.images import BadImageError, image_warnings, to_pixels
+from stages.data.images import SIXTEEN_BIT, BadImageError, image_warnings, pixel_warnings, to_pixels
 from stages.data.store import write_images
 from stages.errors import UserError
 
@@ -145,9 +145,9 @@ def _decode(places: range) -> Chunk:
         row = _job.rows[position]
         try:
             with _job.images.open(row, _job.max_megapixels) as image:
-                unusual = image_warnings(image, _job.names[row])
+                unusual, sixteen_bit = image_warnings(image, _job.names[row]), image.mode in SIXTEEN_BIT
                 pixels[place] = to_pixels(image, _job.size, _job.channels)
-            findings += unusual
+            findings += [*unusual, *pixel_warnings(pixels[place], _job.names[row], sixteen_bit)]
             good.append(True)
         except BadImageError as error:
             findings.append(Finding(error.check, _job.names[row], error.detail))

@@ -19,6 +19,9 @@ MAX_MEGAPIXELS = 100.0
 # Formats whose decoders are in Pillow's own process: EPS would start Ghostscript, and others are no photographs.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 SIXTEEN_BIT = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
+# Of 256 gray levels, from an image's darkest to its brightest: 12 bits of 16 leave 16 of them, and 14 bits leave 64. A
+# photograph of 8 bits may well have no more than 64: of the sample images some have 40.
+FEW_LEVELS, FEW_LEVELS_SCALED = 16, 64
 EXTREME_ASPECT_RATIO = 10  # one side over the other
 
 
@@ -149,6 +152,20 @@ def image_warnings(image: Image.Image, name: str) -> list[Finding]:
         "extreme_shape": (longer > EXTREME_ASPECT_RATIO * shorter, f"{image.size[0]} x {image.size[1]} pixels"),
     }
     return [Finding(check, name, detail) for check, (is_so, detail) in found.items() if is_so]
+
+
+def pixel_warnings(pixels: npt.NDArray[np.uint8], name: str, sixteen_bit: bool) -> list[Finding]:
+    """Return what is unusual about the pixels that a network will see.
+
+    Args:
+        pixels: as `to_pixels` gives them.
+        name: of the image.
+        sixteen_bit: whether they were scaled to 8 bits, so that what lies between the gray levels is lost.
+    """
+    darkest, brightest = int(pixels.min()), int(pixels.max())
+    if brightest - darkest >= (FEW_LEVELS_SCALED if sixteen_bit else FEW_LEVELS):
+        return []
+    return [Finding("few_gray_levels", name, f"all between {darkest} and {brightest} of 255")]
 
 
 def read_pixels(path: Path, size: int, channels: int) -> npt.NDArray[np.uint8]:

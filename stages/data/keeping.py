@@ -4,7 +4,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from stages.data.user_images import HOUSEKEEPING, is_like
+from stages.data.litter import is_housekeeping
 from stages.params import Data
 
 OF_PACKAGES = ("elpv", "fake")  # sources that read nothing from data.path
@@ -32,7 +32,7 @@ def note_on_keeping(data: Data) -> str:
     if root not in place.parents:
         return ""
     kept = _git("ls-files", "--", str(place))
-    if not all(is_like(Path(name).name, HOUSEKEEPING) for name in kept):
+    if not all(is_housekeeping(Path(name).name) for name in kept):
         return ""
     what_to_do = f"run `dvc add {_what_dvc_takes(place, root)}{'/*' if kept else ''}`"
     if place.is_symlink():

@@ -2,17 +2,19 @@
 
 import numbers
 import os
+import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Iterator
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from stages.data.checks import Finding
+from stages.data.checks import MAX_LISTED, Finding
 from stages.data.image_set import ImageFiles, ImageSet, sample_table
+from stages.data.litter import is_housekeeping, left_out_as
 from stages.errors import UserError, first_line
 from stages.params import Data, Split
 
@@ -22,15 +24,8 @@ SPLIT_NAMES: dict[str, Split] = {
     "val": "val", "valid": "val", "validation": "val",
     "test": "test",
 }  # fmt: skip
+NUMBER = re.compile(r"[0-9]{1,15}|-?[0-9]{1,15}\.[0-9]{1,15}")  # in the name of a class: a whole one, or a decimal
 COLUMNS = ("path", "label", "split", "group")  # of a table
-HOUSEKEEPING = (".gitignore", ".gitkeep", ".dvcignore", "*.dvc")  # of Git and DVC, which nobody takes for images
-
-# What systems and programs leave in folders on their own, by patterns of the name without regard to case.
-LITTER = (
-    "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin", "system volume information",
-    ".ds_store", "._*", "icon\r", "__macosx", ".appledouble", ".fseventsd", ".spotlight-v100", ".trashes",
-    ".directory", ".trash-*", "@eadir", ".ipynb_checkpoints",
-)  # fmt: skip
 
 
 def load_folder(data: Data) -> ImageSet:
@@ -99,6 +94,7 @@ def load_table(data: Data) -> ImageSet:
 
     kept = pd.Series([inside(path) for path in table["path"]], index=table.index, dtype=bool)
     findings = [Finding("outside", printable(path)) for path in table["path"][~kept]]
+    _check_separators(root, table["path"][kept])
     given = table["split"].str.lower()
     if given.ne("").any():
         unknown = kept & ~given.isin(SPLIT_NAMES)
@@ -108,7 +104,49 @@ def load_table(data: Data) -> ImageSet:
         ]
         kept &= ~unknown
         table["split"] = given.map(SPLIT_NAMES)
-    return _image_set(root, table[kept].reset_index(drop=True), labels, findings)
+    table = table[kept].reset_index(drop=True)
+    again = _listed_again(root, table, str(data.table))
+    findings += [Finding("listed_twice", name) for name in dict.fromkeys(again.dropna())]
+    return _image_set(root, table[again.isna()].reset_index(drop=True), labels, findings)
+
+
+def _listed_again(root: Path, table: pd.DataFrame, name_of_table: str) -> "pd.Series[Any]":
+    """Return the name of each image that an earlier row lists in the same split; nothing of all others.
+
+    Raises:
+        UserError: rows of an image give it different labels or groups.
+    """
+    named = table.assign(image=[printable(_below(root, path)) for path in table["path"]])[table["label"] != ""]
+    for column in ("label", "group"):
+        differs = named[named.groupby("image")[column].transform("nunique") > 1]
+        if len(differs):
+            names = list(dict.fromkeys(differs["image"]))
+            values = " and ".join(map(printable, dict.fromkeys(differs[column][differs["image"] == names[0]])))
+            more = f" (and {', '.join(names[1:MAX_LISTED])}" + (" …)" if len(names) > MAX_LISTED else ")")
+            raise UserError(
+                f"data.table: {name_of_table} lists {names[0]} twice, with the {column} {values}"
+                f"{more if len(names) > 1 else ''}: keep one row of each image"
+            )
+    return named["image"].where(named.duplicated(["image", "split"])).reindex(table.index)
+
+
+def _check_separators(root: Path, paths: "pd.Series[str]") -> None:
+    r"""Check that no path has the separators of Windows, as a table that was made there may.
+
+    Raises:
+        UserError: a file is missing under the name that it is given, and there with / in place of \.
+    """
+    wrong = [
+        path
+        for path in paths
+        if "\\" in path and not os.path.lexists(root / path) and os.path.lexists(root / path.replace("\\", "/"))
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 1:,} more" if len(wrong) > 1 else ""
+        raise UserError(
+            f"data.table: {printable(wrong[0])}{more}: write / between folders and file, as in "
+            f"{printable(wrong[0].replace(chr(92), '/'))}"
+        )
 
 
 def _read_table(path: Path) -> pd.DataFrame:
@@ -122,7 +160,8 @@ def _read_table(path: Path) -> pd.DataFrame:
     except FileNotFoundError:
         raise UserError(f"data.table: {path} is missing; put it there, or name another") from None
     except Exception as error:  # the readers raise many kinds at damaged files
-        raise UserError(f"data.table: {path} cannot be read as a table: {first_line(error)}; save it anew") from None
+        anew = "save it anew" + (", with commas between the columns" if reader is _read_csv else "")
+        raise UserError(f"data.table: {path} cannot be read as a table: {first_line(error)}; {anew}") from None
     for column in map(str, read):
         meant = column.strip().lower()
         if meant in COLUMNS and meant not in set(read):
@@ -208,7 +247,7 @@ def _folders(folder: Path) -> list[str]:
     """Names of the folders in a folder that are neither left out nor links."""
     with os.scandir(folder) as entries:
         return sorted(
-            entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and not _left_out(entry.name)
+            entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and not left_out_as(entry.name)
         )
 
 
@@ -238,29 +277,19 @@ def _files(root: Path, findings: list[Finding]) -> Iterator[str]:
         for name in list(folders):
             path = str(below / name)
             link = (root / path).is_symlink()
-            if left_out := _left_out(name) or (("linked_folder" if inside(path) else "outside") if link else ""):
+            if left_out := left_out_as(name) or (("linked_folder" if inside(path) else "outside") if link else ""):
                 findings.append(Finding(left_out, printable(path) + "/"))
                 folders.remove(name)
         for name in sorted(names):
             path = str(below / name)
-            if is_like(name, HOUSEKEEPING):
+            if is_housekeeping(name):
                 continue
-            if left_out := _left_out(name):
+            if left_out := left_out_as(name):
                 findings.append(Finding(left_out, printable(path)))
             elif not inside(path):
                 findings.append(Finding("outside", printable(path)))
             else:
                 yield path
-
-
-def _left_out(name: str) -> str:
-    """Return the check that leaves a file or folder of this name out, or an empty text."""
-    return "litter" if is_like(name, LITTER) else "hidden" if name.startswith(".") else ""
-
-
-def is_like(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a name is like one of some patterns, such as `*.dvc`, in small letters or large."""
-    return any(fnmatchcase(name.lower(), pattern) for pattern in patterns)
 
 
 def _refuse_folder(error: OSError) -> None:
@@ -305,7 +334,7 @@ def _whole(cell: Any) -> Any:
     return int(cell) if is_number and float(cell).is_integer() else cell
 
 
-def _by_number_or_name(name: str) -> tuple[bool, int, str]:
-    """Sort 9 before 10, and b after a."""
-    number = name.isascii() and name.isdecimal() and len(name) < 16
-    return (not number, int(name) if number else 0, name)
+def _by_number_or_name(name: str) -> tuple[bool, Decimal, str]:
+    """Sort 9 before 10, 0.5 before 1, and b after a."""
+    number = NUMBER.fullmatch(name) is not None
+    return (not number, Decimal(name) if number else Decimal(0), name)

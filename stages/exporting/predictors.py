@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def find_networks(given: str) -> list[Path]:
         raise UserError("--checkpoint: the name is empty: give a file or a folder, such as models/differential")
     path = Path(given)
     if not path.exists():
-        raise UserError(f"{path} is missing: run `dvc repro`, or `dvc pull` where a remote is configured")
+        raise UserError(f"{path} is missing: {advice_on_missing(path)}")
     if path.name.endswith(".pt2"):
         raise UserError(f"{path} {FOR_TORCH}")
     if not path.is_dir():
@@ -98,6 +99,16 @@ def find_networks(given: str) -> list[Path]:
     below = sorted({str(file.parent) for file in path.glob("*/*.safetensors")})
     advice = f"give {' or '.join(below)}" if below else "give a checkpoint, a folder of checkpoints, or an exported one"
     raise UserError(f"{path} holds no checkpoint and is no exported folder: {advice}")
+
+
+def advice_on_missing(path: Path) -> str:
+    """Return what to do about a network that is not there: take one of nearly that name, or else make it."""
+    lacking = next(part for part in (*reversed(path.parents), path) if not part.exists())
+    names = [entry.name for entry in lacking.parent.iterdir()] if lacking.parent.is_dir() else []
+    others = [lacking.parent / near / path.relative_to(lacking) for near in get_close_matches(lacking.name, names, n=3)]
+    if meant := next((other for other in others if other.exists()), None):
+        return f"did you mean {meant}?"
+    return "run `dvc repro`, or `dvc pull` where a remote is configured"
 
 
 def _open(path: Path) -> Predictor:

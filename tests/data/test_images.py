@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.data.images import read_pixels, to_pixels
+from stages.data.images import pixel_warnings, read_pixels, to_pixels
 from stages.errors import UserError
+from tests.checkpoints import PHOTOGRAPHS
 from tests.data.bad_images import encoded, picture
 
 
@@ -84,3 +85,32 @@ def test_a_jpeg_is_decoded_smaller_to_nearly_the_same_pixels():
     opened.load()  # in full
     full = to_pixels(opened, 128, 3)
     assert np.abs(quick.astype(float) - full.astype(float)).mean() < 0.5
+
+
+def shades(bits, size=64):
+    """An image of so many bits in a file of 16."""
+    values = np.linspace(0, 2**bits - 1, size * size).reshape(size, size).astype(np.uint16)
+    return to_pixels(Image.open(BytesIO(encoded(Image.fromarray(values), "PNG"))), size, 1)
+
+
+@pytest.mark.parametrize(("bits", "brightest"), [(8, 0), (12, 15), (14, 63)])
+def test_an_image_that_uses_few_of_the_bits_of_its_file_is_named(bits, brightest):
+    (found,) = pixel_warnings(shades(bits), "a.png", sixteen_bit=True)
+    assert found == ("few_gray_levels", "a.png", f"all between 0 and {brightest} of 255", "")
+
+
+def test_an_image_with_more_gray_levels_is_not():
+    assert pixel_warnings(shades(16), "a.png", sixteen_bit=True) == []
+    assert pixel_warnings(shades(15), "a.png", sixteen_bit=True) == []
+    assert pixel_warnings(shades(14), "a.png", sixteen_bit=False) == []
+
+
+def test_a_blank_image_is_named_and_one_in_one_color_is_not():
+    gray, red = (to_pixels(Image.new("RGB", (9, 9), color), 8, 3) for color in ((200, 200, 200), (200, 20, 20)))
+    assert pixel_warnings(gray, "a.png", sixteen_bit=False)[0].detail == "all between 200 and 200 of 255"
+    assert pixel_warnings(red, "a.png", sixteen_bit=False) == []
+
+
+def test_the_sample_images_have_more_gray_levels():
+    for image in PHOTOGRAPHS[:20]:
+        assert pixel_warnings(read_pixels(image, 32, 1), image.name, sixteen_bit=False) == []

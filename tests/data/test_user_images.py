@@ -288,8 +288,26 @@ def test_path_and_label_are_enough(table):
 
 @pytest.mark.parametrize("name", ["labels.csv", "labels.parquet"])
 def test_labels_that_are_numbers_are_sorted_as_numbers(table, name):
-    source = table([{"path": "cats/1.png", "label": label} for label in (10, 9, 2)], name)
+    source = table([{"path": f"cats/{label}.png", "label": label} for label in (10, 9, 2)], name)
     assert source.classes == ["2", "9", "10"]
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ["0.5", "1.0", "2", "10"],
+        ["-0.5", "0", "0.25", "1.5"],
+        ["1", "01", "1.0"][::-1],
+        ["2", "10", "1.2.3", "B", "a", "a.5"],
+    ],
+    ids=str,
+)
+def test_decimals_are_sorted_as_numbers_among_whole_numbers_and_before_words(root, folder, classes):
+    for name in ("cats", "dogs"):
+        (root / name).rename(root.parent / name)
+    for name in reversed(classes):
+        save(root / name / "1.png")
+    assert folder().classes == (["01", "1", "1.0"] if "01" in classes else classes)
 
 
 @pytest.mark.parametrize(("name", "classes"), [("labels.csv", ["1.0", "2.0"]), ("labels.parquet", ["1", "2"])])
@@ -372,7 +390,21 @@ def test_a_split_that_is_none_is_refused(table):
         ("labels.csv", b"file,label\n1.png,cat\n", "lacks the column path; it has file, label"),
         ("labels.csv", b"path;label\n1.png;cat\n", "lacks the column label and path; it has path;label"),
         ("labels.csv", b"", "cannot be read as a table: No columns to parse"),
-        ("labels.csv", b"path,label\ncats/1.png,cat,train\n", "a row has more cells than the header"),
+        (
+            "labels.csv",
+            b"path,label\ncats/1.png,cat,train\n",
+            "a row has more cells than the header; save it anew, with commas between the columns",
+        ),
+        (
+            "labels.csv",
+            b"path;label\ncats/1.png;0,5\ndogs/1.png;1,5\n",
+            "a row has more cells than the header; save it anew, with commas between the columns",
+        ),
+        (
+            "labels.csv",
+            b"path,label\ncats\\1.png,cat\ndogs\\1.png,dog\n",
+            r"data.table: cats\1.png and 1 more: write / between folders and file, as in cats/1.png",
+        ),
         ("labels.csv", b'path,label\n"1.png,cat\n', "cannot be read as a table"),
         ("labels.csv", b"path,label\n\xff\xfe.png,cat\n", "cannot be read as a table"),
         ("labels.csv", b"path,label\n", "labels.csv has no rows: list images of two classes at least"),
@@ -391,3 +423,33 @@ def test_a_table_that_cannot_be_used_is_told_in_one_line(root, data, name, conte
         load_table(data.model_copy(update={"path": str(root), "table": name}))
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_backslash_in_a_name_that_no_slash_would_mend_is_no_separator(root, table):
+    save(root / "cats" / "odd\\name.png")
+    source = table([*ROWS, {**ROWS[0], "path": r"cats/odd\name.png"}, {**ROWS[0], "path": r"nowhere\1.png"}])
+    assert len(source.samples) == 5
+
+
+TWICE = {"path": "./cats/1.png", "label": "cat", "split": "train", "group": "a"}
+
+
+def test_an_image_that_a_table_lists_twice_counts_once_and_is_named_so(table, root):
+    source = table([*ROWS, TWICE, {**TWICE, "path": f"{root}/cats/1.png"}])
+    assert source.samples["image"].tolist() == [row["path"] for row in ROWS]
+    assert found(source) == [("listed_twice", "cats/1.png")]
+    with source.images.open(2, 100) as image:
+        assert image.size == IMAGE.size
+
+
+@pytest.mark.parametrize("other", [{"label": "dog"}, {"group": "b"}], ids=str)
+def test_an_image_that_a_table_lists_twice_and_otherwise_is_an_error(table, other):
+    with pytest.raises(UserError) as caught:
+        table([*ROWS, {**TWICE, **other}, {**ROWS[2], **other}])
+    (column, value), *_ = other.items()
+    assert f"labels.csv lists cats/1.png twice, with the {column} {ROWS[0][column]} and {value}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_image_that_a_table_lists_in_two_splits_is_left_to_the_check_of_leaks(table):
+    assert len(table([*ROWS, {**TWICE, "split": "test"}]).samples) == 4
