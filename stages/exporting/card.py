@@ -27,6 +27,13 @@ from stages.reporting.tables import (
 )
 
 MAX_LISTED = 20  # classes
+# For a snippet, in the way of stages/data/images.py.
+SCALED = """
+def in_8_bits(image):
+    if not image.mode.startswith("I"):  # whose pixels have 16 bits
+        return image
+    return Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+"""
 LIBRARY_OF = {"timm": "timm", "onnx": "onnx", "torch": "pytorch"}  # as the hub calls them, the first that is there
 
 
@@ -92,7 +99,7 @@ def model_card(exported: Exported, checkpoint: Path, formats: Sequence[str], fou
         "## Data",
         _data(found) if isinstance(found, Evidence) else "Which images it was trained on is not known here.",
         "## Use",
-        _use(exported, formats),
+        _use(exported, formats, _sixteen_bit_images(found)),
         "## Licenses",
         _licenses(found),
         "## Made with",
@@ -223,23 +230,43 @@ def _licenses(found: Evidence | str) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _use(exported: Exported, formats: Sequence[str]) -> str:
+def _sixteen_bit_images(found: Evidence | str) -> int:
+    """Return how many images of the experiment have 16 bits a channel, as far as that is known."""
+    return found.results.prepare.checks.get("sixteen_bit", 0) if isinstance(found, Evidence) else 0
+
+
+def _use(exported: Exported, formats: Sequence[str], sixteen_bit: int) -> str:
+    """Return how the network is used.
+
+    Args:
+        exported: what the network says of itself.
+        formats: that lie beside the card.
+        sixteen_bit: images of the experiment with 16 bits a channel, which Pillow would cut off and not scale.
+    """
     gray = '.convert("L").convert("RGB")' if exported.channels == 1 else '.convert("RGB")'
     mode = "L" if exported.channels == 1 else "RGB"
     size = exported.image_size
     shape = f"1, {size}, {size}, {exported.channels}"
+    scaled = f"\n\n{SCALED}" if sixteen_bit else ""
+    image = 'in_8_bits(Image.open("IMAGE"))' if sixteen_bit else 'Image.open("IMAGE")'
     parts = []
+    if sixteen_bit:
+        parts.append(
+            f"**{sixteen_bit:,} of the images of its experiment have 16 bits a channel, which were scaled to 8.** Scale "
+            f"16 bits as `in_8_bits` below does: Pillow's `convert` cuts them off at 255, and the predictions would be "
+            f"wrong."
+        )
     if "timm" in formats:
         parts.append(f"""With timm, whose transforms resize as this network was trained:
 
 ```python
-import timm, torch
-from PIL import Image
+import {"numpy as np, timm, torch" if sixteen_bit else "timm, torch"}
+from PIL import Image{scaled}
 
 network = timm.create_model("local-dir:FOLDER", pretrained=True).eval()  # on the hub: "hf-hub:OWNER/NAME"
 transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network), is_training=False)
 with torch.inference_mode():
-    probabilities = network(transform(Image.open("IMAGE"){gray})[None]).softmax(1)[0]
+    probabilities = network(transform({image}{gray})[None]).softmax(1)[0]
 print(dict(zip(network.pretrained_cfg["label_names"], probabilities.tolist())))
 ```""")
     if "onnx" in formats:
@@ -248,11 +275,11 @@ print(dict(zip(network.pretrained_cfg["label_names"], probabilities.tolist())))
 ```python
 import json
 import numpy as np, onnxruntime
-from PIL import Image
+from PIL import Image{scaled}
 
 session = onnxruntime.InferenceSession("{ONNX_FILE}")
 classes = json.loads(session.get_modelmeta().custom_metadata_map["differential_rates"])["classes"]
-pixels = np.asarray(Image.open("IMAGE").convert("{mode}").resize(({size}, {size}), Image.Resampling.BILINEAR))
+pixels = np.asarray({image}.convert("{mode}").resize(({size}, {size}), Image.Resampling.BILINEAR))
 (logits,) = session.run(["logits"], {{"pixels": pixels.reshape({shape})}})[0]
 powers = np.exp(logits - logits.max())
 print(dict(zip(classes, (powers / powers.sum()).tolist())))
@@ -262,8 +289,15 @@ print(dict(zip(classes, (powers / powers.sum()).tolist())))
             f'With torch alone: `torch.export.load("{TORCH_FILE}").module()` takes uint8 pixels (batch, {size}, '
             f"{size}, {exported.channels}) and gives logits."
         )
+        if sixteen_bit and len(formats) == 1:  # no snippet has it yet
+            parts.append(f"```python\nimport numpy as np\nfrom PIL import Image{scaled}\n```")
     if exported.channels == 1:
         parts.append("Its images were gray: turn others gray first, as above.")
+    if not sixteen_bit:
+        parts.append(
+            "Images of 16 bits a channel have to be scaled to 8 first, values divided by 257: Pillow's `convert` cuts "
+            "them off at 255, and the predictions would be wrong. `python -m stages.predict` scales them."
+        )
     parts.append(
         "Its images were resized to a square without keeping their shape, bilinearly. Before that they were turned as "
         "their EXIF says, and transparency was put on white, which the snippets above do not do; "

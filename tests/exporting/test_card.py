@@ -1,0 +1,85 @@
+"""What the model card says of a network, and what its snippets do."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages.exporting import card
+from stages.exporting.card import model_card
+from stages.exporting.description import Exported
+from stages.exporting.evidence import Evidence
+from tests.checkpoints import needs_onnx
+from tests.conftest import ROOT
+from tests.data.bad_images import sixteen_bit
+from tests.reporting.test_reporting import build_results
+
+EXPORTED = Exported(
+    library="timm",
+    name="test_efficientnet",
+    classes=("good", "bad"),
+    image_size=32,
+    channels=1,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+    checkpoint="0" * 64,
+)
+PARAMS = {"data.source": "folder", "model": {"weights": "none"}}
+
+
+def card_text(checks=None, formats=("timm", "onnx"), **results):
+    """The card of a small experiment whose checks found so much."""
+    found = build_results(**results)
+    found = replace(found, prepare=found.prepare.model_copy(update={"checks": checks or {}}))
+    evidence = Evidence("differential", 2, found, PARAMS, tested=30)
+    return model_card(EXPORTED, Path("seed-2.safetensors"), formats, evidence)
+
+
+def test_a_card_of_an_experiment_with_sixteen_bits_says_so_before_its_snippets():
+    said = "**12 of the images of its experiment have 16 bits a channel, which were scaled to 8.**"
+    text = card_text(checks={"sixteen_bit": 12})
+    assert text.index("## Use") < text.index(said) < text.index("```python")
+    assert text.count("def in_8_bits(image):") == text.count('in_8_bits(Image.open("IMAGE"))') == 2
+    assert card_text(checks={"sixteen_bit": 12}, formats=("torch",)).count("def in_8_bits(image):") == 1
+
+
+def test_any_other_card_says_beside_its_snippets_that_sixteen_bits_are_to_be_scaled():
+    unknown = model_card(EXPORTED, Path("seed-2.safetensors"), ("timm",), "no records")
+    for text in (card_text(), card_text(checks={"sixteen_bit": 0}), unknown):
+        assert "Images of 16 bits a channel have to be scaled to 8 first, values divided by 257" in text
+        assert "in_8_bits" not in text
+
+
+def test_the_failures_of_an_unstable_experiment_are_told_once():
+    failures = {"baseline": {"diverged": [2]}, "differential": {}}
+    text = card_text(decision="unstable", failures=failures, reached_at=None)
+    assert text.count("1 of 2 replicates of the baseline arm failed") == 1
+
+
+@needs_onnx
+@pytest.mark.parametrize("mode", ["sixteen bits", "eight bits"])
+def test_the_snippets_scale_sixteen_bits_as_predict_does(alone, run_stage, monkeypatch, mode):
+    monkeypatch.setattr(card, "_sixteen_bit_images", lambda found: 12)
+    wide = sixteen_bit(3)
+    picture = wide if mode == "sixteen bits" else Image.fromarray((np.asarray(wide) // 257).astype(np.uint8))
+    picture.save(alone.folder / "scan.png")
+    run_stage(alone, "export", "--checkpoint", "seed-1.safetensors", "--format", "timm", "onnx")
+    done = run_stage(alone, "predict", "--checkpoint", "seed-1.safetensors", "--json", "scan.png")
+    snippets = re.findall(r"```python\n(.*?)```", (alone.folder / "export/README.md").read_text(), flags=re.DOTALL)
+    assert len(snippets) == 2
+    for snippet in snippets:
+        code = snippet.replace("FOLDER", ".").replace("IMAGE", "../scan.png")
+        if "timm" in code:  # which fails by itself where torchvision does not fit torch
+            code = f"import sys; sys.path.append({str(ROOT)!r}); import stages.libraries\n{code}"
+        ran = subprocess.run(
+            [sys.executable, "-c", code], cwd=alone.folder / "export", capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert ast.literal_eval(ran.stdout) == pytest.approx(json.loads(done.stdout)["probabilities"], abs=1e-5)
