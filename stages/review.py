@@ -11,6 +11,7 @@ from stages.errors import run_cli
 from stages.files import METRICS, write_json
 from stages.metrics_files import read_evaluation, read_training_metrics
 from stages.params import load_params, read_params
+from stages.unchanged import changed_since_run, warn_of_changed_params
 
 
 def main() -> None:
@@ -39,6 +40,7 @@ def print_review(revision: str, picture: str | None) -> None:
     from stages.reporting.revision import groups_of_images, read_revision, what_differs
     from stages.reporting.tables import load_results
 
+    warn_of_changed_params(changed_since_run())
     results, arm, before = load_results(), load_params().review.arm, read_revision(revision)
     before_arm = before.reviewed_arm(arm)
     differs = what_differs(before, before_arm, read_output_digests(), results.training[arm].environment)

@@ -31,6 +31,7 @@ from stages.reporting.tables import (
     verdict_sentence,
 )
 from stages.reporting.terminal import as_rich
+from stages.unchanged import changed_since_run, warn_of_changed_params
 
 COLUMNS = (*ARMS, "difference")
 
@@ -39,7 +40,11 @@ def main() -> None:
     """Print the result."""
     parser = argparse.ArgumentParser(prog="python -m stages.summary", description=__doc__)
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print the metrics behind the table as one JSON object")
+    form.add_argument(
+        "--json",
+        action="store_true",
+        help="print the metrics behind the table as one JSON object, and which parameters have been changed since",
+    )
     form.add_argument(
         "--environment",
         action="store_true",
@@ -61,6 +66,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     results = load_results()
+    changed = changed_since_run()
+    warn_of_changed_params(changed)
 
     if options.replicates_for:
         print(replicates_for(results, options.replicates_for))
@@ -70,7 +77,7 @@ def main() -> None:
         if sentence := environment_sentence(results):
             print(sentence)
     elif options.json:
-        print(json.dumps(as_json(results), indent=2))
+        print(json.dumps({**as_json(results), "changed_since_run": changed}, indent=2))
     elif options.markdown:
         print(as_markdown(results))
     else:

@@ -1,20 +1,26 @@
-"""Whether params.yaml still says what a stage, and the run that it belongs to, began with.
+"""Whether params.yaml still says what a stage, the run that it belongs to, or the run before, began with.
 
 DVC reads params.yaml again when a stage has ended, and records what it finds then as what the stage was run with. An
 editor, or a second `dvc exp run` in another terminal, may have changed it since.
 """
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from stages.errors import UserError
 from stages.files import remove_leftovers, write_text
-from stages.params import PARAMS_FILE, Params, load_params
+from stages.params import PARAMS_FILE, Params, load_params, read_params
 from stages.signals import find_starter
 from stages.yaml12 import read_yaml
 
+LOCK_FILE = Path("dvc.lock")
+AFTER_THE_RESULT = ("review", "report")  # stages that show it, some with parameters that do not change it
+MAX_NAMED = 3  # parameters
 PARAMS_OF_RUN = Path(".dvc/tmp/params_of_run")  # as its first stage has read them, with the number of DVC's process
 ADVICE = (
     "run `dvc repro`, which keeps what was trained and goes on with what stands there now; an experiment beside a "
@@ -62,6 +68,43 @@ def check_unchanged(params: Params, stage: str, study: str | None = None) -> Non
         UserError: a parameter of the stage is another one.
     """
     _check_equal(_as_json(params), _as_json(load_params()), stage, study, stage)
+
+
+def changed_since_run() -> list[str]:
+    """Return the dotted names of the parameters that are others than those that dvc.lock has of the result.
+
+    There are some where a run has failed, or is yet to come.
+    """
+    try:
+        recorded = [
+            (key, value)
+            for stage, entry in read_yaml(LOCK_FILE)["stages"].items()
+            if stage not in AFTER_THE_RESULT
+            for key, value in entry.get("params", {}).get(str(PARAMS_FILE), {}).items()
+        ]
+    except (OSError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        return []  # without a record nobody can say
+    now = read_params()
+    changed = [name for key, value in recorded for name, _, _ in _differences(value, _value_of(now, key), key)]
+    return list(dict.fromkeys(changed))
+
+
+def warn_of_changed_params(changed: list[str]) -> None:
+    """Say on stderr, in a line, that what is shown is of other parameters than params.yaml has; nothing of none."""
+    if changed:
+        more = f" and {len(changed) - MAX_NAMED} more" if len(changed) > MAX_NAMED else ""
+        named = f"{', '.join(changed[:MAX_NAMED])}{more}"
+        print(
+            f"warning: this is the result of an earlier run; {PARAMS_FILE} has another {named} now: run `dvc repro`",
+            file=sys.stderr,
+        )
+
+
+def _value_of(content: Any, key: str) -> Any:
+    """Return the value at a dotted key; None where there is none."""
+    for name in key.split("."):
+        content = content.get(name) if isinstance(content, dict) else None
+    return content
 
 
 def listed_params(stage: str, study: str | None) -> list[str]:

@@ -44,3 +44,21 @@ def test_exit_codes_are_as_the_page_says(tmp_path):
     assert project.stage("check_params", "--unknown", check=False).returncode == 2
     assert project.run("dvc", "repro", "check_params", check=False).returncode == 255
     assert project.run("make", "repro", "-o", ".venv/ready", check=False).returncode == 2
+
+
+def test_make_experiments_hides_no_column_where_there_is_no_terminal_and_says_how_to_see_all(tmp_path, monkeypatch):
+    """With a `dvc` that says how wide it may write."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/ready").touch()
+    (tmp_path / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
+    (tmp_path / ".venv/bin/dvc").write_text('#!/bin/sh\necho "$1 $2 in ${COLUMNS:-its own} columns"\n')
+    (tmp_path / ".venv/bin/dvc").chmod(0o755)
+    make = ("make", "-o", ".venv/ready", "experiments")
+    piped = Project(tmp_path).run(*make).stdout
+    monkeypatch.chdir(tmp_path)
+    at_terminal = Project(tmp_path).run_at_a_terminal(*make)
+    assert "exp show in 10000 columns" in piped
+    assert "exp show in its own columns" in at_terminal
+    for shown in (piped, at_terminal):
+        assert "Every column: `dvc exp show --csv`." in shown

@@ -3,10 +3,12 @@
 import importlib
 import json
 import re
+import shutil
 
 import pytest
 
-from tests.conftest import TINY, Project, build_once, clone_project, one_line_of, set_params
+from stages.unchanged import changed_since_run
+from tests.conftest import ROOT, TINY, Project, build_once, clone_project, one_line_of, set_params
 from tests.test_interruptions import start, wait_for_state
 
 # What each stage calls when its work is done and nothing is written yet, and a parameter that it reads.
@@ -119,3 +121,61 @@ def test_an_arm_trained_with_other_rates_than_params_yaml_has_is_not_compared(pr
     """As where DVC trained it first, and its rates changed while the other arm was trained."""
     set_params(project.folder, {"lr.head": 0.5})
     one_line_of(run_stage(project, "evaluate", check=False), "metrics/differential.json: this arm was trained with ano")
+
+
+@pytest.fixture
+def committed(tmp_path, monkeypatch):
+    """The committed parameters, lock and metrics, without images or checkpoints."""
+    for name in ("params.yaml", "dvc.yaml", "dvc.lock"):
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "metrics", tmp_path / "metrics")
+    monkeypatch.chdir(tmp_path)
+    return Project(tmp_path)
+
+
+def test_a_result_of_the_parameters_that_stand_there_is_shown_without_a_warning(committed, run_stage):
+    done = run_stage(committed, "summary", "--json")
+    assert done.stderr == ""
+    assert json.loads(done.stdout)["changed_since_run"] == []
+    assert "warning" not in run_stage(committed, "summary", "--plan").stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"lr.head": 0.5}, "another lr.head now: run `dvc repro`"),
+        (
+            {
+                "data.seed": 77,
+                "train.epochs": 99,
+                "optimizer.momentum": 0.1,
+                "lr.head": 0.5,
+                "goal.val_accuracy_above": 0,
+            },
+            "another data.seed, optimizer.momentum, train.epochs and 2 more now: run `dvc repro`",
+        ),
+    ],
+    ids=["one", "five"],
+)
+def test_a_result_of_other_parameters_is_shown_with_a_line_that_names_them(committed, run_stage, changes, says):
+    set_params(committed.folder, changes)
+    for form in ((), ("--json",), ("--markdown",), ("--plan",)):
+        done = run_stage(committed, "summary", *form)
+        (line,) = done.stderr.splitlines()
+        assert line == f"warning: this is the result of an earlier run; params.yaml has {says}"
+        if form == ("--json",):
+            assert set(json.loads(done.stdout)["changed_since_run"]) == set(changes)
+
+
+@pytest.mark.parametrize("changes", [{"train.workers": 7}, {"review.arm": "baseline"}, {"search.trials": 3}], ids=str)
+def test_a_parameter_that_the_result_does_not_depend_on_is_not_named(committed, changes):
+    set_params(committed.folder, changes)
+    assert changed_since_run() == []
+
+
+@pytest.mark.parametrize("lock", [None, "", "stages: [1, 2]", "stages: {a: 1}", "{"])
+def test_without_a_lock_that_can_be_read_nothing_is_said_of_changes(committed, lock):
+    (committed.folder / "dvc.lock").unlink()
+    if lock is not None:
+        (committed.folder / "dvc.lock").write_text(lock)
+    assert changed_since_run() == []

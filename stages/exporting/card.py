@@ -252,9 +252,9 @@ def _use(exported: Exported, formats: Sequence[str], sixteen_bit: int) -> str:
     parts = []
     if sixteen_bit:
         parts.append(
-            f"**{sixteen_bit:,} of the images of its experiment have 16 bits a channel, which were scaled to 8.** Scale "
-            f"16 bits as `in_8_bits` below does: Pillow's `convert` cuts them off at 255, and the predictions would be "
-            f"wrong."
+            f"**{sixteen_bit:,} of the images of its experiment have 16 bits a channel, which were scaled to 8.** "
+            f"Scale 16 bits as `in_8_bits` below does: Pillow's `convert` cuts them off at 255, and the predictions "
+            f"would be wrong."
         )
     if "timm" in formats:
         parts.append(f"""With timm, whose transforms resize as this network was trained:

@@ -11,7 +11,6 @@ import vl_convert
 from stages.metrics_files import Evaluation, PlannedInterval
 from stages.params import ARMS, HIGHER_IS_BETTER, Arm, Metric
 from stages.reporting.tables import METRIC_NAMES
-from stages.reporting.thumbnails import MAX_CLASSES
 
 # Okabe and Ito's blue and vermilion: distinguishable to everyone, and readable on white and on black.
 COLORS: dict[Arm, str] = {"baseline": "#0072B2", "differential": "#D55E00"}
@@ -221,15 +220,16 @@ def range_tests(steps: pd.DataFrame, suggestions: dict[str, float]) -> Chart:
     return layers
 
 
-def class_balance(counts: pd.DataFrame) -> Chart:
-    """Draw how many images of each class each split has: of the classes that the contact sheet shows.
+def class_balance(counts: pd.DataFrame, most: int) -> Chart:
+    """Draw how many images of each class each split has.
 
     Args:
         counts: content of metrics/class_balance.csv.
+        most: classes that are shown.
     """
     every, splits = (list(dict.fromkeys(counts[name])) for name in ("class", "split"))
-    classes = every[:MAX_CLASSES]
-    left_out = f"the first {MAX_CLASSES} of {len(every)} classes"
+    classes = every[:most]
+    left_out = f"the first {most} of {len(every)} classes"
     return (
         alt.Chart(counts[counts["class"].isin(classes)], title=left_out if len(classes) < len(every) else "")
         .mark_bar()

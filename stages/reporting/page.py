@@ -27,6 +27,7 @@ from stages.reporting.disagreements import find_disagreements
 from stages.reporting.provenance import NOT_OF_THE_RESULT, provenance, run_command
 from stages.reporting.sections import Section, draw_section, render
 from stages.reporting.tables import Results
+from stages.reporting.thumbnails import MAX_CLASSES
 
 CONTACT_SHEET = Path("data/contact_sheet.svg")
 INTERVAL_HEIGHT = 46  # pixels
@@ -197,7 +198,7 @@ def balance_section(files: ResultFiles) -> Section:
         "Images of each class in each split",
         "A few images of each class, as the network sees them, and how many there are in each split of the first "
         "replicate; metrics/class_balance.csv has every class.",
-        [class_balance(files.balance)],
+        [class_balance(files.balance, MAX_CLASSES)],
     )
 
 

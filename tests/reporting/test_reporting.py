@@ -672,7 +672,7 @@ def test_the_picture_of_the_differences_turns_every_metric_so_that_the_different
 
 def balance(classes, images):
     rows = [(split, f"class {number}", images) for split in ("train", "val", "test") for number in range(classes)]
-    return class_balance(pd.DataFrame(rows, columns=["split", "class", "images"]))
+    return class_balance(pd.DataFrame(rows, columns=["split", "class", "images"]), 16)
 
 
 @pytest.mark.parametrize("images", [1, 2, 3, 1234])
