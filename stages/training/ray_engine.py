@@ -340,7 +340,14 @@ def _check_nodes(ray: Any, site: Site, train: Train, resources: Mapping[str, flo
     least = {"num_gpus": SMALLEST_SHARE} if kind == "GPU" else {}
     probe = ray.remote(_probe)
     asked = {node: probe.options(**_on_node(ray, node), **least).remote(site, train) for node in names}
-    found = {names[node]: _get(ray, reference) for node, reference in asked.items()}
+    found = {}
+    for node, reference in asked.items():
+        try:
+            found[names[node]] = _get(ray, reference)
+        except ray.exceptions.RayError:
+            if node in {alive["NodeID"] for alive in _alive(ray)}:
+                raise
+            # It has died meanwhile; whichever takes its place is asked by its first task.
     for name, environment in found.items():
         _check_versions(environment, site.environment, name)
     others = {
