@@ -99,7 +99,7 @@ ray-requirements: $(VENV)/ready-ray ## Install Ray, for train.engine: ray; witho
 
 postgres-requirements: $(VENV)/ready-postgres ## Install what a shared search needs; without it its tests are skipped
 
-for-every-test: export-requirements ray-requirements s3-requirements $(VENV)/ready-s3-server postgres-requirements browser postgres
+for-every-test: export-requirements ray-requirements s3-requirements $(VENV)/ready-s3-server postgres-requirements browser postgres ## Install everything that some test needs
 
 $(VENV)/ready-%: requirements-%.txt $(VENV)/ready
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt -r $<
