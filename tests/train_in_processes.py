@@ -1,6 +1,6 @@
 """Trains the small network of the tests in as many processes as torchrun has started; the first writes what it saw.
 
-    torchrun --nproc-per-node=2 -m tests.train_in_processes sync curves.json
+    torchrun --nproc-per-node=2 -m tests.train_in_processes sync curves.json '{"mixup": 0.4}'
 
 Noise is no pattern to be learnt, so small rates keep two roundings from drifting apart.
 """
@@ -40,15 +40,17 @@ def small_samples() -> dict[str, Samples]:
 
 
 def main() -> None:
-    batchnorm, out, *changes = sys.argv[1:]
+    batchnorm, out, given = sys.argv[1:]
+    changes = json.loads(given)
+    backbone = changes.pop("backbone", 0.0005)
     params = load_params(ROOT / "params.yaml").model_copy(update={"model": SMALL})
     train = {"epochs": 2, "batch_size": BATCH, "threads": 1, "device": "cpu", "ddp_batchnorm": batchnorm}
-    params = with_params(params, "train", **train, **json.loads(changes[0] if changes else "{}"))
+    params = with_params(params, "train", **train | changes)
     compute = set_up_compute(params.train)
 
     def train_in(processes: Processes) -> None:
         samples, network = small_samples(), build_network(params.model, 2, seed=1)
-        plan = plan_policy(Policy(backbone=0.0005, head=0.001), list(network.groups))
+        plan = plan_policy(Policy(backbone=backbone, head=0.001), list(network.groups))
         steps = count_steps(params.train, samples["train"])
         multipliers = lr_multipliers(params.schedule, params.train.epochs, steps)
         trainer = Trainer(network, plan, 1, params, multipliers, samples, compute, processes=processes)
