@@ -185,9 +185,8 @@ def make_step(
             loss = nn.functional.cross_entropy(classifier.logits(fixed_inputs.clone()), fixed_labels)
         inputs, labels = next(batches)
         set_lr(optimizer, rate)
-        train_step(  # which takes none where the loss is not finite; the next one on the fixed images says so
-            classifier, optimizer, inputs, labels, params, compute
-        )
+        # None is taken where the loss is not finite; the next one on the fixed images says so.
+        train_step(classifier, optimizer, inputs, labels, params, compute)
         return loss.item()
 
     return step

@@ -66,6 +66,10 @@ def main() -> None:
     )
     options = parser.parse_args()
     results = load_results()
+    if options.environment:  # which is of the networks, whatever params.yaml has now
+        if sentence := environment_sentence(results):
+            print(sentence)
+        return
     changed = changed_since_run()
     warn_of_changed_params(changed)
 
@@ -73,9 +77,6 @@ def main() -> None:
         print(replicates_for(results, options.replicates_for))
     elif options.plan:
         print_plan(results)
-    elif options.environment:
-        if sentence := environment_sentence(results):
-            print(sentence)
     elif options.json:
         print(json.dumps({**as_json(results), "changed_since_run": changed}, indent=2))
     elif options.markdown:

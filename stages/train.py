@@ -26,7 +26,6 @@ from stages.files import METRICS, atomic_directory, scratch_directory, write_csv
 from stages.models.checkpoint import CHECKPOINTS, checkpoint_name
 from stages.models.compute import set_up_compute, worker_limit
 from stages.params import ARMS, Arm, LearningRates, Params, load_params
-from stages.params import ReplicateStore as ReplicateStoreSection
 from stages.progress import LIVE, write_line
 from stages.rates.policies import Plan, describe, final_learning_rates, key_of_rate
 from stages.rates.schedules import lr_multipliers, rate_curves
@@ -71,8 +70,9 @@ def train_in_processes(arm: Arm, params: Params) -> None:
     The first of them does what a single one does. Nothing is kept in .replicates/, where equal digests mean equal bytes
     and the number of processes is none of what the digest is of.
     """
-    train_section = params.train.model_copy(update={"workers": 1})
-    params = params.model_copy(update={"train": train_section, "replicate_store": ReplicateStoreSection(max_gib=0)})
+    one_by_one = params.train.model_copy(update={"workers": 1})
+    keep_none = params.replicate_store.model_copy(update={"max_gib": 0})
+    params = params.model_copy(update={"train": one_by_one, "replicate_store": keep_none})
     device = set_up_compute(params.train).device
     with joined(device) as processes:
         signals = AgreedSignals(processes, device)

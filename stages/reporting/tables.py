@@ -364,10 +364,9 @@ def _due_to_environment(results: Results) -> str:
     spread = results.evaluation.test.baseline.std[metric]
     if not spread:
         return ""
-    unit = _unit(metric)
     return (
         f", about as much as other seeds would do: the baseline's replicates have a standard deviation of "
-        f"{_plain_number(spread, metric)}{unit}, the mean of {replicates} moves by "
+        f"{_plain_number(spread, metric)}{_unit(metric)}, the mean of {replicates} moves by "
         f"{_plain_number(spread / math.sqrt(replicates), metric)}"
     )
 

@@ -5,6 +5,8 @@ The batches are those of one process, in the same order, and the gradient is the
 """
 
 import os
+import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -27,7 +29,7 @@ from stages.params import Train
 from stages.signals import Interrupted, Signals
 
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
-LOST = ("peer", "gloo", "NCCL", "Socket", "connection", "Connection")  # one of these is in what torch says of a loss
+LOST = re.compile("peer|gloo|nccl|socket|connection", re.IGNORECASE)  # in what torch says of a lost process
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def joined(device: torch.device) -> Iterator[Processes]:
     try:
         yield current_processes()
     except RuntimeError as error:
-        if not (isinstance(error, dist.DistError) or any(word in str(error) for word in LOST)):
+        if not (isinstance(error, dist.DistError) or LOST.search(str(error))):
             raise
         if dist.get_rank():  # one of them says it
             sys.exit(1)
@@ -185,7 +187,7 @@ class AgreedSignals(Signals):
             Interrupted: some process shall end, and so all do.
         """
         if self._processes.any(self.arrived, self._device):
-            raise Interrupted(self._arrived or 15)
+            raise Interrupted(self._arrived or signal.SIGTERM)
 
 
 class _Forward(nn.Module):

@@ -201,7 +201,8 @@ class ReplicateBars:
     def _resume_message(self, steps: int) -> str:
         if steps >= self._epochs * self._steps:
             return "was trained before"
-        return f"goes on in epoch {steps // self._steps + 1}, after {steps % self._steps} steps"
+        taken = steps % self._steps
+        return f"goes on in epoch {steps // self._steps + 1}, after {taken} step{'' if taken == 1 else 's'}"
 
     def _metrics(self, number: int) -> str:
         return f"loss={self._rows[number, LOSS]:.3f}, accuracy={self._rows[number, ACCURACY]:.1%}"

@@ -24,17 +24,7 @@ ALIVE = {TrialState.WAITING, TrialState.RUNNING}
 
 
 def open_trials(storage: str, name: str, arms: list[SearchArm], objective: Objective) -> TrialLog:
-    """Open the trials of a study: its own in a file, shared in the database of a server.
-
-    Args:
-        storage: Optuna's URL of it.
-        name: of the study.
-        arms: that are tuned.
-        objective: what they are tuned for.
-
-    Raises:
-        UserError: the storage cannot be opened, or another search of the study is at it.
-    """
+    """Open the trials of a study as `TrialLog` does: its own in a file, shared in the database of a server."""
     return (TrialLog if file_of(storage) else SharedTrialLog)(storage, name, arms, objective)
 
 

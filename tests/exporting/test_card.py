@@ -1,10 +1,6 @@
 """What the model card says of a network, and what its snippets do."""
 
-import ast
 import json
-import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +13,8 @@ from stages.exporting.card import model_card
 from stages.exporting.description import Exported
 from stages.exporting.evidence import Evidence
 from tests.checkpoints import needs_onnx
-from tests.conftest import ROOT
 from tests.data.bad_images import sixteen_bit
+from tests.exporting.snippets import printed_by_snippets
 from tests.reporting.test_reporting import build_results
 
 EXPORTED = Exported(
@@ -72,14 +68,7 @@ def test_the_snippets_scale_sixteen_bits_as_predict_does(alone, run_stage, monke
     picture.save(alone.folder / "scan.png")
     run_stage(alone, "export", "--checkpoint", "seed-1.safetensors", "--format", "timm", "onnx")
     done = run_stage(alone, "predict", "--checkpoint", "seed-1.safetensors", "--json", "scan.png")
-    snippets = re.findall(r"```python\n(.*?)```", (alone.folder / "export/README.md").read_text(), flags=re.DOTALL)
-    assert len(snippets) == 2
-    for snippet in snippets:
-        code = snippet.replace("FOLDER", ".").replace("IMAGE", "../scan.png")
-        if "timm" in code:  # which fails by itself where torchvision does not fit torch
-            code = f"import sys; sys.path.append({str(ROOT)!r}); import stages.libraries\n{code}"
-        ran = subprocess.run(
-            [sys.executable, "-c", code], cwd=alone.folder / "export", capture_output=True, text=True, check=False
-        )
-        assert ran.returncode == 0, ran.stderr
-        assert ast.literal_eval(ran.stdout) == pytest.approx(json.loads(done.stdout)["probabilities"], abs=1e-5)
+    printed = list(printed_by_snippets(alone.folder / "export", "../scan.png"))
+    assert len(printed) == 2
+    for probabilities in printed:
+        assert probabilities == pytest.approx(json.loads(done.stdout)["probabilities"], abs=1e-5)

@@ -23,6 +23,14 @@ from tests.conftest import ROOT
 SMALL = Model(library="timm", name="test_efficientnet", weights="none", layer_groups="stages")
 
 
+ARM = ("models/baseline", "metrics/baseline")
+
+
+def outputs(project):
+    """The digest of every file that training the baseline leaves."""
+    return {name: digest for name, digest in project.fingerprints("models", "metrics").items() if name.startswith(ARM)}
+
+
 def with_params(params, section, **changes):
     """Return params with changes in one section."""
     return params.model_copy(update={section: getattr(params, section).model_copy(update=changes)})

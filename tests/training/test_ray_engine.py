@@ -18,9 +18,8 @@ from stages.training.finished import is_kept
 from stages.training.ray_engine import ResultOfOtherProcessor, Site, describe_processors
 from stages.training.trainer import ReplicateResult
 from tests.conftest import ROOT, one_line_of, set_params
-from tests.training.conftest import with_params
+from tests.training.conftest import outputs, with_params
 
-ARM = ("models/baseline", "metrics/baseline")
 CPU = torch.device("cpu")
 TRAIN = (sys.executable, "-m", "stages.train", "baseline")
 KILLS = int(os.environ.get("RAY_KILLS", "2"))  # RAY_KILLS=10 pytest tests/training/test_ray_engine.py -k killed
@@ -28,10 +27,6 @@ KILLS = int(os.environ.get("RAY_KILLS", "2"))  # RAY_KILLS=10 pytest tests/train
 needs_ray = pytest.mark.skipif(
     not ray_engine.is_installed(), reason="needs requirements-ray.txt, which `make ray-requirements` installs"
 )
-
-
-def outputs(project):
-    return {name: digest for name, digest in project.fingerprints("models", "metrics").items() if name.startswith(ARM)}
 
 
 @pytest.fixture(scope="module")

@@ -14,14 +14,9 @@ from stages.training import workers as workers_module
 from stages.training.memory import GIB
 from stages.training.workers import count_workers, workers_message
 from tests.conftest import one_line_of, set_params
-from tests.training.conftest import with_params
+from tests.training.conftest import outputs, with_params
 
-ARM = ("models/baseline", "metrics/baseline")
 CPU = torch.device("cpu")
-
-
-def outputs(project):
-    return {name: digest for name, digest in project.fingerprints("models", "metrics").items() if name.startswith(ARM)}
 
 
 @pytest.fixture(scope="module")
