@@ -155,9 +155,10 @@ def finished_replicates(
     left = [job for job in jobs if job.fingerprint not in kept]
     if left:
         with scratch_directory(CHECKPOINTS / other_than(arm)) as scratch:
-            alone = worker_limit(experiment.params.train) == 1  # then no worker stands idle, and nobody looks ahead
-            ahead = [] if alone else replicates_ahead(other_than(arm), jobs, experiment, store, scratch)
-            afterwards = what_follows(arm, len(jobs if alone else ahead), len(jobs))
+            alone = worker_limit(experiment.params.train) == 1  # then no worker stands idle to begin others
+            missing = replicates_ahead(other_than(arm), jobs, experiment, store, scratch)
+            ahead = [] if alone else missing
+            afterwards = what_follows(arm, len(missing), len(jobs), store)
             training = trained_replicates(arm, left, ahead, experiment, store, signals, afterwards, curves.look)
             with closing(training) as trained:
                 for job, result in trained:
@@ -192,15 +193,16 @@ def replicates_ahead(
     return [job for job in theirs if job.fingerprint not in known and job.fingerprint not in store]
 
 
-def what_follows(arm: Arm, missing: int, replicates: int) -> Afterwards:
+def what_follows(arm: Arm, missing: int, replicates: int, store: ReplicateStore) -> Afterwards:
     """Return what the pipeline does when an arm is trained.
 
     Args:
         arm: that is trained.
-        missing: replicates of the other arm that are not trained yet; all of them, where nobody has looked.
+        missing: replicates of the other arm that are not in the store.
         replicates: of each arm.
+        store: knows what is trained, as DVC begins with either arm; one that keeps none leaves it to a guess.
     """
-    trained = missing if arm == ARMS[0] else 0  # DVC trains this one first
+    trained = missing if store.keeps_any or arm == ARMS[0] else 0
     return Afterwards(trained, evaluated=len(ARMS) * replicates, starts=STARTS_AFTER_TRAINING + (trained > 0))
 
 

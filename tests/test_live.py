@@ -8,7 +8,9 @@ import time
 import pandas as pd
 import pytest
 
+from stages.params import ARMS
 from stages.progress import LIVE
+from stages.train import what_follows
 from stages.training import curves as curves_module
 from stages.training import replicate_progress
 from stages.training.curves import LiveCurves
@@ -22,6 +24,7 @@ from stages.training.replicate_progress import (
     TimeLeft,
     finished_epochs,
 )
+from stages.training.replicate_store import ReplicateStore
 from stages.training.state import Epoch
 from stages.training.workers import SharedRows
 from tests.conftest import set_params
@@ -155,6 +158,17 @@ def test_what_an_earlier_run_has_trained_does_not_count_as_fast(monkeypatch):
     now = 1010.0
     rows[:, STEPS] = 10, 3
     assert left.seconds() == pytest.approx(2 * 7)
+
+
+def test_whichever_arm_is_trained_first_the_other_counts_until_it_is_in_the_store(tmp_path):
+    """DVC begins with either."""
+    keeps, keeps_none = (ReplicateStore(max_gib, tmp_path) for max_gib in (1, 0))
+    for arm in ARMS:
+        first, second = what_follows(arm, 3, 4, keeps), what_follows(arm, 0, 4, keeps)
+        assert (first.trained, second.trained) == (3, 0)
+        assert first.starts == second.starts + 1
+        assert first.evaluated == second.evaluated == 8
+    assert [what_follows(arm, 4, 4, keeps_none).trained for arm in ARMS] == [4, 0]
 
 
 def test_the_time_left_is_told_once_where_there_is_no_terminal(project, run_stage):

@@ -56,9 +56,14 @@ class ReplicateStore:
         """
         self._path, self._max_size = path, max_gib * GIB
 
+    @property
+    def keeps_any(self) -> bool:
+        """Whether there is room for any."""
+        return self._max_size > 0
+
     def __contains__(self, fingerprint: str) -> bool:
         """Whether a replicate is kept, be it damaged."""
-        return bool(self._max_size) and (self._path / fingerprint).is_dir()
+        return self.keeps_any and (self._path / fingerprint).is_dir()
 
     def put(self, fingerprint: str, label: str, result: ReplicateResult, files: list[Path]) -> None:
         """Keep a replicate, and let older ones go where there is no room for all.
@@ -72,7 +77,7 @@ class ReplicateStore:
             files: its checkpoint and its logits, whose names are kept; none where it diverged or nobody will ask for
                 them. Where it is kept without, they are added.
         """
-        if not self._max_size or (fingerprint in self and (not files or self._has_files(fingerprint))):
+        if not self.keeps_any or (fingerprint in self and (not files or self._has_files(fingerprint))):
             return
         record = {
             "fingerprint": fingerprint,
