@@ -30,7 +30,10 @@ repro: setup ## Run the experiment and print its result
 	dvc repro
 	@python -m stages.summary
 
-# Two experiments, of each arm's means as they stand under metrics/: `review` alone runs, so nothing is trained.
+# Two experiments, of each arm's means as they stand under metrics/: `review` alone runs, so nothing is trained. Git keeps
+# each as a commit, whose author does not matter here where it knows none.
+compare: export GIT_COMMITTER_NAME ?= $(shell git config user.name || echo nobody)
+compare: export GIT_COMMITTER_EMAIL ?= $(shell git config user.email || echo nobody@localhost)
 compare: setup ## Show uniform against differential rates, from what has been trained
 	@stale=$$(dvc repro --dry --allow-missing review 2> /dev/null \
 		| sed -n "s/^Running stage '\(.*\)':$$/\1/p" | grep -vx check_params); \

@@ -327,3 +327,13 @@ def samples() -> pd.DataFrame:
             "group": "",
         }
     )
+
+
+@pytest.fixture
+def nobody(monkeypatch, tmp_path):
+    """A user of whom Git knows nothing."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        monkeypatch.setenv(name, "/dev/null")
+    for name in ("GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"):
+        monkeypatch.delenv(name, raising=False)

@@ -72,6 +72,14 @@ def test_make_compare_shows_both_arms_as_they_stand_and_leaves_the_workspace_as_
 
 
 @pytest.mark.slow
+def test_make_compare_asks_nobody_who_they_are(project, nobody):
+    """Unlike `dvc exp run`, whose experiments people share."""
+    for key in ("user.name", "user.email"):
+        project.run("git", "config", "--unset", key)
+    assert "differential" in project.run("make", "compare", "-o", ".venv/ready").stdout
+
+
+@pytest.mark.slow
 def test_the_exercises_own_script_runs_through_the_whole_flow(tmp_path, run_stage):
     """FakeData and a ResNet-18 without pretrained weights: the exercise literally, but for its size."""
     exercise = {
