@@ -250,8 +250,8 @@ def keys_read_by(project, run_stage, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(Section, "__getattribute__", reading, raising=False)
             patch.setattr(module, "load_params", load_and_forget)
-            for place in (space, module):  # what checks parameters decides nothing
-                for check in ("check_schema", "space_problems", "check_unchanged"):
+            for place in (space, module):  # what checks parameters decides nothing, nor what may begin the other arm
+                for check in ("check_schema", "space_problems", "check_unchanged", "replicates_ahead"):
                     if hasattr(place, check):
                         patch.setattr(place, check, not_counted(getattr(place, check)))
             run_stage(project, name, *arguments)
