@@ -7,7 +7,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PYTEST := python -m pytest -n 2 --dist worksteal
 
-.PHONY: help setup demo repro compare plots experiment experiments search adopt test test-slow test-all test-processors export-requirements ray-requirements s3-requirements postgres-requirements for-every-test browser postgres fuzz lint format benchmark benchmark-peers screenshots clean
+.PHONY: help setup demo repro compare plots experiment experiments search adopt test test-slow test-all test-processors export-requirements ray-requirements s3-requirements postgres-requirements for-every-test browser postgres hosts fuzz lint format benchmark benchmark-peers screenshots clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/make \1\t\2/' | expand -t 28
@@ -102,7 +102,7 @@ ray-requirements: $(VENV)/ready-ray ## Install Ray, for train.engine: ray; witho
 
 postgres-requirements: $(VENV)/ready-postgres ## Install what a shared search needs; without it its tests are skipped
 
-for-every-test: export-requirements ray-requirements s3-requirements $(VENV)/ready-s3-server postgres-requirements browser postgres ## Install everything that some test needs
+for-every-test: export-requirements ray-requirements s3-requirements $(VENV)/ready-s3-server postgres-requirements browser postgres hosts ## Install everything that some test needs
 
 $(VENV)/ready-%: requirements-%.txt $(VENV)/ready
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt -r $<
@@ -122,6 +122,14 @@ postgres: ## Get PostgreSQL's server for the tests of a shared search, where Deb
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes postgresql > /dev/null \
 			|| echo "PostgreSQL could not be installed: the tests of a shared search will be skipped"; \
 	else echo "There is no PostgreSQL: the tests of a shared search will be skipped"; \
+	fi
+
+hosts: ## Get what tests of a network need, which stands in for several hosts, where Debian's packages have it
+	@if command -v ip > /dev/null && command -v nft > /dev/null; then :; \
+	elif command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes iproute2 nftables > /dev/null \
+			|| echo "iproute2 and nftables could not be installed: the tests of a network will be skipped"; \
+	else echo "There is no ip or no nft: the tests of a network will be skipped"; \
 	fi
 
 fuzz: setup ## Feed 10,000 broken files to everything that reads files from outside

@@ -2,10 +2,12 @@
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
@@ -18,6 +20,7 @@ from stages.training.finished import is_kept
 from stages.training.ray_engine import ResultOfOtherProcessor, Site, describe_processors
 from stages.training.trainer import ReplicateResult
 from tests.conftest import ROOT, one_line_of, set_params
+from tests.hosts import hosts, needs_hosts
 from tests.training.conftest import outputs, with_params
 
 CPU = torch.device("cpu")
@@ -162,6 +165,12 @@ def test_all_replicates_come_to_the_same_bytes_where_nodes_are_killed(project):
         print(f"{killed} kills, {done.stdout.count('goes on in epoch')} replicates went on")
 
 
+PORTS = "6379-6385, 10002-10999"  # that a firewall lets pass
+NAMED_PORTS = (
+    "--node-manager-port=6380", "--object-manager-port=6381", "--runtime-env-agent-port=6382",
+    "--dashboard-agent-listen-port=6383", "--dashboard-agent-grpc-port=6384", "--metrics-export-port=6385",
+    "--min-worker-port=10002", "--max-worker-port=10999",
+)  # fmt: skip
 OTHER = {"name": "other", "env": {"ATEN_CPU_CAPABILITY": "default"}}
 
 
@@ -187,22 +196,74 @@ def test_a_node_with_another_processor_is_refused_or_told(project):
     assert kept.count("baseline, seed ") == 3 - others
 
 
-def start(project):
+def start_cluster(head, *nodes):
+    """Start Ray as docs/scale.md says, on nodes with a core each and a head with none; return what lets one in."""
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+    politeness = {"RAY_worker_niceness": "0"}  # else other tests starve it
+    ray = str(Path(sys.executable).with_name("ray"))
+    as_head = ("--head", "--port=6379", "--num-cpus=0", "--include-dashboard=false")
+    as_node = (f"--address={head.name}:6379", "--num-cpus=1")
+    for host in (head, *nodes):
+        host.close_ports_but(PORTS)
+        command = host.command(ray, "start", *(as_head if host is head else as_node), *NAMED_PORTS)
+        subprocess.run(command, env={**os.environ, **token, **politeness}, check=True, capture_output=True)
+    return token
+
+
+@needs_ray
+@needs_hosts
+@pytest.mark.slow
+def test_hosts_with_clones_behind_firewalls_give_the_bytes_of_the_local_engine(project, tmp_path):
+    before, disk = outputs(project), tmp_path.with_name("disk of the others")
+    project.copy_to(disk / project.folder.name)
+    set_params(project.folder, {"ray.address": "auto", "ray.folder": str(project.folder)})
+    with hosts(tmp_path, near=tmp_path, left=disk, right=disk) as (near, *others):
+        running = start(project, near, start_cluster(near, *others))
+        _, errors = running.communicate(timeout=600)
+    assert (running.returncode, errors) == (0, "")
+    assert outputs(project) == before
+
+
+@needs_ray
+@needs_hosts
+@pytest.mark.slow
+def test_a_host_that_loses_power_costs_what_it_had_not_saved_on_the_disk_that_all_share(project, tmp_path):
+    before = outputs(project)
+    set_params(project.folder, {"ray.address": "auto"})
+    with hosts(tmp_path, near=tmp_path, left=tmp_path, right=tmp_path) as (near, left, right):
+        running = start(project, near, start_cluster(near, left, right))
+        wait_for_states(project, running)
+        right.lose_power()
+        printed, errors = running.communicate(timeout=600)
+    assert (running.returncode, errors) == (0, "")
+    assert printed.count("goes on in epoch") >= 1
+    assert outputs(project) == before
+
+
+def start(project, host=None, environment=None):
+    """Start the training, on this machine or on a host."""
     return subprocess.Popen(
-        TRAIN, cwd=project.folder, env={**os.environ, "PYTHONPATH": ""}, text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        host.command(*TRAIN) if host else TRAIN,
+        cwd=project.folder, env={**os.environ, "PYTHONPATH": "", **(environment or {})}, text=True,
+        start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
+
+
+def wait_for_states(project, running):
+    """Wait until the workers of a training have saved states."""
+    for _ in range(6000):
+        if len(list(project.folder.glob(".resume/baseline-*.state"))) >= 2:
+            return
+        time.sleep(0.01)
+    running.kill()
+    pytest.fail("no states were saved in a minute")
 
 
 def started(project):
     """Start the training, and wait until its workers have saved states; return its process and those of Ray."""
     running = start(project)
-    for _ in range(6000):
-        if len(list(project.folder.glob(".resume/baseline-*.state"))) >= 2:
-            return running, psutil.Process(running.pid).children(recursive=True)
-        time.sleep(0.01)
-    running.kill()
-    pytest.fail("no states were saved in a minute")
+    wait_for_states(project, running)
+    return running, psutil.Process(running.pid).children(recursive=True)
 
 
 def wait_for_the_end_of(processes):
