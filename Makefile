@@ -79,8 +79,8 @@ test: setup ## Run the tests that every change needs
 test-slow: for-every-test ## Run the tests that `make test` leaves out
 	$(PYTEST) -m slow
 
-test-all: for-every-test ## Run every test
-	$(PYTEST)
+test-all: for-every-test ## Run every test, with more examples of each law
+	$(PYTEST) --hypothesis-profile thorough
 
 # As the machine is, without AVX-512, and with the arithmetic that every processor has.
 test-processors: setup ## Run `make test` under other instruction sets of the processor

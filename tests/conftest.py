@@ -29,9 +29,10 @@ from stages.errors import run_cli
 from tests.postgres import Server, running_server
 
 # A machine that is busy is no fault of the code.
-settings.register_profile("unhurried", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=25)  # `make test`
+settings.register_profile("thorough", deadline=None, max_examples=200)  # `make test-all`
 settings.register_profile("nightly", deadline=None, max_examples=1500)  # `make fuzz`
-settings.load_profile("unhurried")
+settings.load_profile("quick")
 
 ROOT = Path(__file__).parent.parent
 

@@ -23,6 +23,7 @@ def test_a_forced_rerun_gives_the_same_bytes(project):
     assert project.fingerprints("metrics", "models", "data") == before
 
 
+@pytest.mark.slow
 def test_the_committed_network_and_its_weights_run_through_the_whole_flow(reproduced_with_real_network):
     """The network that params.yaml names, with its pretrained weights, from which the differential arm moves less."""
     project = reproduced_with_real_network

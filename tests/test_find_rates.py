@@ -101,6 +101,7 @@ def test_where_no_rate_is_suggested_none_is_pasted(capsys, tmp_path):
     assert "backbone: not tested" in out
 
 
+@pytest.mark.slow
 def test_the_command_writes_curves_and_touches_nothing_else(project, run_stage):
     before = project.fingerprints("metrics", "models", "data/prepared")
     done = run_stage(project, "find_rates", "--steps", "40")

@@ -78,6 +78,7 @@ def test_one_replicate_has_no_interval_and_a_loss_that_was_not_recorded_is_not_j
     assert set(judge_changes(before, after, {})) == {"val_accuracy", "val_loss"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("replicates", "spread"), [(2, 0.0), (3, 0.05), (6, 0.0), (6, 0.05)])
 def test_without_any_change_about_one_in_twenty_is_marked_at_most(replicates, spread):
     trials = 400

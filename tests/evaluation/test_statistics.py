@@ -201,6 +201,7 @@ def test_the_error_of_all_looks_together_is_five_in_a_hundred():
         assert levels == sorted(levels, reverse=True)
 
 
+@pytest.mark.slow
 def test_looks_that_do_not_share_the_error_tell_equal_arms_apart_too_often_and_ours_do_not():
     looks, random, shared, unshared = [3, 6, 12], np.random.default_rng(4), 0, 0
     for _ in range(TRIALS):

@@ -88,6 +88,7 @@ def test_the_interval_is_the_last_looks_and_the_decision_the_first_that_decides(
     assert (verdict.low, verdict.high) == (verdict.looks[1].interval.low, verdict.looks[1].interval.high)
 
 
+@pytest.mark.slow
 def test_an_arm_that_is_better_where_it_learns_but_sometimes_does_not_is_never_called_better():
     random, without_the_rule = np.random.default_rng(1), set()
     for _ in range(40):

@@ -3,7 +3,7 @@
 from functools import cache
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.check_params import find_problems
@@ -55,7 +55,6 @@ def resnet18():
     return network, LIBRARIES["timm"].layer_groups("resnet18", network, "stages")
 
 
-@settings(max_examples=200)
 @given(section=sections, decays_everywhere=st.booleans())
 def test_any_valid_section_covers_every_parameter_exactly_once(section, decays_everywhere):
     optimizer_section = {
@@ -123,7 +122,6 @@ mistakes = st.one_of(
 )
 
 
-@settings(max_examples=300)
 @given(mistake=mistakes)
 def test_any_invalid_section_gives_one_clear_line(mistake):
     (problem,) = find_problems({**CONTENT, "lr": {**CONTENT["lr"], **mistake}})
