@@ -17,7 +17,7 @@ from stages.exporting.check import CHECKED, TOLERANCE, check_format, reference, 
 from stages.exporting.description import CARD, FILES, RECORD, Exported
 from stages.exporting.evidence import find_evidence
 from stages.exporting.formats import FORMATS, OPSET, check_available
-from stages.exporting.predictors import advice_on_missing
+from stages.exporting.predictors import advice_on_missing, checked_name
 from stages.files import atomic_directory, significant, write_json, write_text
 from stages.hashing import hash_file
 from stages.models.checkpoint import Checkpoint, load_checkpoint
@@ -79,7 +79,7 @@ def checked_file(given: str) -> Path:
         raise UserError(f"--checkpoint: {given} is a folder: give one of its files, for an export is of one network")
     if not Path(given).exists():
         raise UserError(f"--checkpoint: {given} is missing: {advice_on_missing(Path(given))}")
-    return Path(given)
+    return checked_name(Path(given))
 
 
 def export(checkpoint: Checkpoint, path: Path, formats: Sequence[str], out: Path) -> dict[str, float]:

@@ -5,6 +5,7 @@ import itertools
 import math
 import re
 import reprlib
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
@@ -29,8 +30,8 @@ Granularity = Literal["stages", "blocks"]
 
 
 def _without_repeats(values: list[Any]) -> list[Any]:
-    if len(set(values)) < len(values):
-        raise ValueError("an entry stands there twice")
+    if twice := [value for value, times in Counter(values).items() if times > 1]:
+        raise ValueError(f"{twice[0]} stands there twice")
     return values
 
 

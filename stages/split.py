@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from stages.data.checks import MAX_LISTED
-from stages.data.splits import UNUSED, Splits, class_balance, few_samples, split_replicates, splits_too_small
+from stages.data.splits import UNUSED, Splits, class_balance, counted, few_samples, split_replicates, splits_too_small
 from stages.data.store import SEARCH_SPLITS_FILE, Prepared, open_prepared, write_splits
 from stages.errors import UserError, run_cli
 from stages.files import METRICS, write_csv, write_json
@@ -37,7 +37,6 @@ def main() -> None:
     balances = {seed: class_balance(prepared.samples, splits[seed], prepared.classes) for seed in seeds}
     check_balances(balances, prepared, data, ("train", "val") if options.search else SPLITS)
     counts = summarize(prepared, parts, splits, data)
-    first = balances[seeds[0]]
     if options.json:
         print(json.dumps(counts))
         return
@@ -47,9 +46,9 @@ def main() -> None:
     elif not options.dry_run:
         write_splits(prepared.samples, parts, splits)
         write_json(METRICS / "splits.json", counts)
-        write_csv(METRICS / "class_balance.csv", first)
-    print(describe_counts(counts))
-    few = few_samples(first)
+        write_csv(METRICS / "class_balance.csv", balances[seeds[0]])
+    print(describe_counts(counts, splits))
+    few = few_samples(balances.values())
     print(*few[:MAX_LISTED], sep="\n", end="\n" if few else "")
     if len(few) > MAX_LISTED:
         print(f"and {len(few) - MAX_LISTED:,} more with few images; see {METRICS / 'class_balance.csv'}")
@@ -88,7 +87,7 @@ def check_balances(
 
 
 def summarize(prepared: Prepared, parts: "pd.Series[str]", splits: Splits, data: Data) -> dict[str, Any]:
-    """Return the content of metrics/splits.json."""
+    """Return the content of metrics/splits.json, whose splits are those of the first replicate."""
     samples, first = prepared.samples, splits.iloc[:, 0]
     tested = (splits == "test").any(axis=1)
     return {
@@ -103,16 +102,17 @@ def summarize(prepared: Prepared, parts: "pd.Series[str]", splits: Splits, data:
     }
 
 
-def describe_counts(counts: dict[str, Any]) -> str:
-    """Return the content of metrics/splits.json for people."""
-    sizes = f"{counts['train']:,} train and {counts['val']:,} val images"
-    each = f"{counts['replicates']:,} replicates, each with about {sizes}"
+def describe_counts(counts: dict[str, Any], splits: Splits) -> str:
+    """Return the content of metrics/splits.json for people, with the sizes that splits have in every replicate."""
+    sizes = {split: (splits == split).sum() for split in SPLITS}
+    train, val, test = (counted(of_split.min(), of_split.max()) for of_split in sizes.values())
+    each = f"{counts['replicates']:,} replicates, each with {train} train and {val} val images"
     if counts["folds"]:
-        tested = f"about {counts['test']:,} test images; every {counts['folds']} of them test {counts['tested']:,} once"
+        tested = f"{test} test images; every {counts['folds']} of them test {counts['tested']:,} once"
     elif not counts["test"]:
         tested = "no test images"
     else:
-        tested = f"the same {counts['test']:,} test images"
+        tested = f"the same {test} test images"
     aside = f"; {counts['development']:,} are set aside for development" if counts["development"] else ""
     if counts["part"] == "development":
         aside = "; all within the development part"

@@ -45,6 +45,9 @@ def test_an_arm_of_which_every_replicate_diverges_is_recorded_and_not_compared(p
     assert one_line_of(run_stage(project, "evaluate", check=False)) == (
         "error: lr: every replicate of the baseline arm diverged, so there is nothing to compare: lower its rates"
     )
+    assert one_line_of(run_stage(project, "summary", check=False)) == (
+        "error: lr: every replicate of the baseline arm diverged: lower its rates, then run `dvc repro`"
+    )
 
 
 def majority_share(prepared, splits, split):

@@ -104,7 +104,7 @@ def test_what_the_note_says_to_type_lets_dvc_run(project, nobody):
         ({"train.seeds": [7]}, "evidence.looks: 1 seeds in train.seeds are none of the declared looks [3, 6, 12]; tr"),
         ({"data.image_size": 8}, "data.image_size: should be greater than or equal to 32, is 8"),
         ({"review.arm": "both"}, "review.arm: should be 'baseline' or 'differential', is 'both'"),
-        ({"train.seeds": [1, 1]}, "train.seeds: an entry stands there twice"),
+        ({"train.seeds": [1, 1]}, "train.seeds: 1 stands there twice"),
         ({"train.augment": ["blur"]}, "train.augment.0: should be 'horizontal_flip'"),
         ({"lr.layer_decay": 1.5}, "lr.layer_decay: should be less than or equal to 1, is 1.5"),
         ({"lr.range": [0.1, 0.01]}, "lr.range: goes from the stem's rate up to the head's, so [0.1, 0.01] is"),

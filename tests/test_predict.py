@@ -208,9 +208,28 @@ def test_a_name_that_is_almost_right_is_answered_with_the_right_one(photographs,
         one_line_of(done, f"{typed} is missing: did you mean {meant}?")
 
 
-def test_a_name_that_is_like_none_is_answered_with_how_to_make_it(photographs, run_stage):
-    done = run_stage(photographs, "predict", "--checkpoint", "elsewhere/x", "photographs", check=False)
-    one_line_of(done, "elsewhere/x is missing: run `dvc repro`, or `dvc pull`")
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("models/baseline/seed-7.safetensors", "run `dvc repro`, or `dvc pull`"),
+        ("elsewhere/x", "give a checkpoint, such as models/differential/seed-11.safetensors"),
+        ("models/nope", "give a checkpoint, such as models/differential/seed-11.safetensors"),
+    ],
+)
+def test_a_name_that_is_like_none_is_answered_with_how_to_make_it_where_something_makes_it(
+    photographs, run_stage, typed, says
+):
+    done = run_stage(photographs, "predict", "--checkpoint", typed, "photographs", check=False)
+    one_line_of(done, f"{typed} is missing: {says}")
+
+
+@pytest.mark.parametrize(("command", "images"), [("predict", ["photographs"]), ("export", [])])
+def test_a_file_that_is_no_checkpoint_by_its_name_is_not_said_to_come_from_a_run(
+    photographs, run_stage, command, images
+):
+    (photographs.folder / "notes.txt").write_text("none")
+    done = run_stage(photographs, command, "--checkpoint", "notes.txt", *images, check=False)
+    one_line_of(done, "notes.txt is not a checkpoint, whose name ends in .safetensors: give one of those under models/")
 
 
 def test_a_folder_of_folders_names_those_that_hold_checkpoints(reproduced, run_stage):

@@ -106,7 +106,7 @@ def test_it_says_how_many_images_there_are_and_which_classes_have_few(write, run
     done = run_stage(write(table(), {"data.development": 0.25}), "split")
     said, *few = done.stdout.splitlines()
     assert said == (
-        "4 replicates, each with about 30 train and 14 val images, and the same 15 test images; "
+        "4 replicates, each with 30 train and 14 val images, and the same 15 test images; "
         "20 are set aside for development"
     )
     assert [line.split(",")[0] for line in few] == [

@@ -16,11 +16,12 @@ from stages.libraries import timm
 from stages.models.weights import PACKAGES
 from stages.params import ARMS
 from stages.reporting.markdown import markdown_table
-from stages.reporting.provenance import provenance
+from stages.reporting.provenance import head, provenance
 from stages.reporting.tables import (
     SPLIT_METRICS,
     averaged_over,
     conditions_sentence,
+    describe_environment,
     percent,
     result_table,
     verdict_sentence,
@@ -82,10 +83,9 @@ def model_card(exported: Exported, checkpoint: Path, formats: Sequence[str], fou
         formats: that lie beside the card.
         found: what is known of the checkpoint, or why nothing is.
     """
-    classes = ", ".join(escape(name) for name in exported.classes[:MAX_LISTED])
+    classes = ", ".join(_named(exported.classes)[:MAX_LISTED])
     if len(exported.classes) > MAX_LISTED:
         classes += f" and {len(exported.classes) - MAX_LISTED:,} more"
-    known = isinstance(found, Evidence)
     parts = [
         f"---\n{_metadata(exported, formats, found)}\n---",
         f"# {escape(exported.name)}, fine-tuned",
@@ -103,7 +103,7 @@ def model_card(exported: Exported, checkpoint: Path, formats: Sequence[str], fou
         "## Licenses",
         _licenses(found),
         "## Made with",
-        _table(("", ""), _made_with(known)),
+        _table(("", ""), _made_with(found)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -112,6 +112,12 @@ def escape(text: str) -> str:
     """Return a name that Markdown and HTML show as it is, in one line."""
     printable = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
     return re.sub(r"([\\`*_{}\[\]#|~!])", r"\\\1", html.escape(printable, quote=False))
+
+
+def _named(classes: Sequence[str]) -> list[str]:
+    """Return the names of classes for a list with commas, in quotes where one has a comma itself."""
+    escaped = [escape(name) for name in classes]
+    return [f"“{name}”" for name in escaped] if any("," in name for name in escaped) else escaped
 
 
 def _metadata(exported: Exported, formats: Sequence[str], found: Evidence | str) -> str:
@@ -181,14 +187,15 @@ def _measured(evidence: Evidence) -> str:
 
 def _accuracy_interval(evidence: Evidence) -> str:
     """Return the interval of the network's own accuracy, which counts its test images alone."""
-    if evidence.tested is None:
+    if evidence.images is None:
         return "How many test images it had is not known here (data/splits.csv), so its accuracy has no interval."
     accuracy = evidence.results.evaluation.test.arm(evidence.arm).seeds[evidence.seed]["accuracy"]
-    correct = round(accuracy * evidence.tested)
-    counted = f"It is right on {correct:,} of {evidence.tested:,} test images"
+    tested = evidence.images["test"]
+    correct = round(accuracy * tested)
+    counted = f"It is right on {correct:,} of {tested:,} test images"
     if evidence.results.evaluation.verdict.units == "groups":
         return f"{counted}; these come in groups, so its accuracy has no interval here."
-    ends = binomtest(correct, evidence.tested).proportion_ci(0.95, method="wilson")
+    ends = binomtest(correct, tested).proportion_ci(0.95, method="wilson")
     return (
         f"{counted}: its accuracy has a 95 % interval of {100 * ends.low:.1f} to {100 * ends.high:.1f} % (Wilson), "
         f"which counts the choice of test images alone, as if each were drawn by itself."
@@ -200,11 +207,23 @@ def _data(evidence: Evidence) -> str:
     rows = {
         "source (`data.source`)": evidence.params["data.source"],
         "images": f"{prepare.images:,}, of these {splits.development:,} set aside for choosing rates",
-        "images of each class": ", ".join(f"{escape(name)} {count:,}" for name, count in prepare.classes.items()),
-        "a replicate": f"about {splits.train:,} to train, {splits.val:,} to validate, {splits.test:,} to test",
+        "images of each class": ", ".join(
+            f"{name} {count:,}"
+            for name, count in zip(_named(list(prepare.classes)), prepare.classes.values(), strict=True)
+        ),
+        **_split_sizes(evidence),
         "fingerprint of the prepared images": provenance()["prepared data"],
     }
     return _table(("", ""), rows)
+
+
+def _split_sizes(evidence: Evidence) -> dict[str, str]:
+    """Return the row of the network's own splits, or else of the first replicate's."""
+    splits = evidence.results.splits
+    first = {"train": splits.train, "val": splits.val, "test": splits.test}
+    sizes = evidence.images or first
+    name = "this network" if evidence.images else "the first replicate"
+    return {name: f"{sizes['train']:,} to train, {sizes['val']:,} to validate, {sizes['test']:,} to test"}
 
 
 def _licenses(found: Evidence | str) -> str:
@@ -306,9 +325,17 @@ print(dict(zip(classes, (powers / powers.sum()).tolist())))
     return "\n\n".join(parts)
 
 
-def _made_with(known: bool) -> dict[str, str]:
-    made = provenance()
-    return {name: value for name, value in made.items() if name != "prepared data" and (known or name != "commit")}
+def _made_with(found: Evidence | str) -> dict[str, str]:
+    """Return with what it was trained, where that is known, and with what it was exported: maybe elsewhere, later."""
+    here = provenance()
+    exported = {"exported with": here["software"], "exported on": here["machine"]}
+    if not isinstance(found, Evidence):
+        return exported
+    return {
+        "trained with": describe_environment(found.results.training[found.arm].environment),
+        "exported at commit": head(),
+        **exported,
+    }
 
 
 def _table(headers: Sequence[str], rows: Mapping[str, str]) -> str:

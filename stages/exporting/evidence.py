@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,11 @@ import yaml
 from stages.errors import UserError
 from stages.files import METRICS
 from stages.models.checkpoint import CHECKPOINTS
-from stages.params import ARMS, Arm
+from stages.params import ARMS, SPLITS, Arm
 from stages.reporting.tables import Results, load_results
 from stages.yaml12 import read_yaml
 
-LOCK, SPLITS = Path("dvc.lock"), Path("data/splits.csv")
+LOCK, SPLITS_FILE = Path("dvc.lock"), Path("data/splits.csv")
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,14 @@ class Evidence:
         seed: of its replicate.
         results: of the experiment.
         params: section or dotted key of params.yaml -> value that the network was made with.
-        tested: its test images; None where data/splits.csv is not there to count them.
+        images: split -> how many it has; None where data/splits.csv is not there to count them.
     """
 
     arm: Arm
     seed: int
     results: Results
     params: dict[str, Any]
-    tested: int | None
+    images: dict[str, int] | None
 
 
 def find_evidence(checkpoint: Path) -> Evidence | str:
@@ -67,13 +68,14 @@ def find_evidence(checkpoint: Path) -> Evidence | str:
         results = load_results()
     except UserError as error:
         return str(error)
-    tested = _count_tested(seed) if recorded.get(str(SPLITS)) == _digest(SPLITS) else None
-    return Evidence(arm, seed, results, params, tested)
+    images = _count_images(seed) if recorded.get(str(SPLITS_FILE)) == _digest(SPLITS_FILE) else None
+    return Evidence(arm, seed, results, params, images)
 
 
-def _count_tested(seed: int) -> int:
-    with SPLITS.open(encoding="utf-8", newline="") as file:
-        return sum(row[f"seed-{seed}"] == "test" for row in csv.DictReader(file))
+def _count_images(seed: int) -> dict[str, int]:
+    with SPLITS_FILE.open(encoding="utf-8", newline="") as file:
+        counts = Counter(row[f"seed-{seed}"] for row in csv.DictReader(file))
+    return {split: counts[split] for split in SPLITS}
 
 
 def _digest(path: Path) -> str | None:

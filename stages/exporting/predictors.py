@@ -20,8 +20,10 @@ from stages.exporting.description import (
     TORCH_FILE,
     Exported,
 )
+from stages.params import ARMS
 
 INSTALL = "pip install -r requirements-export.txt"
+MODELS, SUFFIX = Path("models"), ".safetensors"  # where an experiment leaves its checkpoints
 FOR_TORCH = "is for torch.export.load, and predict does not read it: export onnx or timm as well"
 Pixels = npt.NDArray[np.uint8]
 Logits = npt.NDArray[np.float32]
@@ -102,13 +104,26 @@ def find_networks(given: str) -> list[Path]:
 
 
 def advice_on_missing(path: Path) -> str:
-    """Return what to do about a network that is not there: take one of nearly that name, or else make it."""
+    """Return what to do about a network that is not there: take one of nearly that name, make it, or give another."""
     lacking = next(part for part in (*reversed(path.parents), path) if not part.exists())
     names = [entry.name for entry in lacking.parent.iterdir()] if lacking.parent.is_dir() else []
     others = [lacking.parent / near / path.relative_to(lacking) for near in get_close_matches(lacking.name, names, n=3)]
     if meant := next((other for other in others if other.exists()), None):
         return f"did you mean {meant}?"
-    return "run `dvc repro`, or `dvc pull` where a remote is configured"
+    if path.resolve().is_relative_to(MODELS.resolve()) and not {*path.parts}.isdisjoint(ARMS):
+        return "run `dvc repro`, or `dvc pull` where a remote is configured"
+    return "give a checkpoint, such as models/differential/seed-11.safetensors, or what was exported"
+
+
+def checked_name(path: Path) -> Path:
+    """Return the path of a checkpoint.
+
+    Raises:
+        UserError: no checkpoint has such a name.
+    """
+    if path.suffix != SUFFIX:
+        raise UserError(f"{path} is not a checkpoint, whose name ends in {SUFFIX}: give one of those under {MODELS}/")
+    return path
 
 
 def _open(path: Path) -> Predictor:
@@ -120,7 +135,9 @@ def _open(path: Path) -> Predictor:
         raise UserError(
             f"{path} needs torch ({first_line(error)}): pip install -r requirements.txt, or give an exported .onnx file"
         ) from None
-    return torch_predictors.open_timm(path) if path.is_dir() else torch_predictors.open_checkpoint(path)
+    if path.is_dir():
+        return torch_predictors.open_timm(path)
+    return torch_predictors.open_checkpoint(checked_name(path))
 
 
 def open_onnx(path: Path) -> Predictor:

@@ -22,7 +22,7 @@ COLOR = alt.Color(
 )
 SHAPE = alt.Shape("arm:N", title=None, scale=alt.Scale(domain=list(ARMS)))
 SPLIT_COLORS = ["#009E73", "#CC79A7", "#E69F00"]
-MAX_LABELED_CLASSES = 20  # classes; beyond that a tile of the confusion matrix has no room for a number
+MAX_LABELED_CLASSES = 10  # classes; beyond that a tile of the confusion matrix has no room for a number
 # There is no half image, and no half step. Vega still sets ticks at halves where there are one or two: these stay bare.
 COUNTS = alt.Axis(tickMinStep=1, labelExpr="datum.value % 1 ? '' : format(datum.value, ',d')")
 FEWER_LABELS = alt.Axis(labelOverlap=True)  # where a hundred classes have no room for all of them

@@ -26,7 +26,7 @@ from stages.reporting.csv_tables import read_table
 from stages.reporting.disagreements import find_disagreements
 from stages.reporting.provenance import NOT_OF_THE_RESULT, provenance, run_command
 from stages.reporting.sections import Section, draw_section, render
-from stages.reporting.tables import Results
+from stages.reporting.tables import Results, describe_environment
 from stages.reporting.thumbnails import MAX_CLASSES
 
 CONTACT_SHEET = Path("data/contact_sheet.svg")
@@ -228,14 +228,7 @@ def _mean_and_spread(values: "pd.Series[float]") -> str:
 
 def trained_with(results: Results) -> dict[str, str]:
     """Return with which processor and versions the arms were trained: one row where they are the same."""
-    unnamed = ("processor", "precision")
-    described = {
-        arm: ", ".join(
-            value if name in unnamed else f"{name} {value}" for name, value in results.training[arm].environment.items()
-        )
-        or "unknown"
-        for arm in ARMS
-    }
+    described = {arm: describe_environment(results.training[arm].environment) for arm in ARMS}
     if len(set(described.values())) == 1:
         return {"trained with": next(iter(described.values()))}
     return {f"trained with, {arm}": text for arm, text in described.items()}

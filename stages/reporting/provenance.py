@@ -21,9 +21,9 @@ PACKAGES = ("dvc", "torch", "torchvision", "timm", "numpy", "scikit-learn")
 
 
 def provenance(lock: Path = LOCK) -> dict[str, str]:
-    """Return what can be found out here; what cannot is said to be unknown."""
+    """Return what can be found out here and now; what cannot is said to be unknown."""
     return {
-        "commit": _commit(),
+        "commit": f"made on top of {head()}",  # its own does not exist yet
         "prepared data": _fingerprint(lock),
         "software": f"Python {platform.python_version()}, "
         + ", ".join(f"{package} {version(package)}" for package in PACKAGES),
@@ -31,13 +31,13 @@ def provenance(lock: Path = LOCK) -> dict[str, str]:
     }
 
 
-def _commit() -> str:
-    """Name the commit on top of which the page was made: its own does not exist yet."""
+def head() -> str:
+    """Return the abbreviated hash of the commit that is checked out."""
     try:
         done = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return f"made on top of {done.stdout.strip()}"
+        return "an unknown commit"
+    return done.stdout.strip()
 
 
 def run_command(written: Mapping[str, Any]) -> str:

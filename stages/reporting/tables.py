@@ -1,7 +1,7 @@
 """The results of the experiment, as the stages left them under metrics/, as sentences and tables for people."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,10 @@ def load_results() -> Results:
     Raises:
         UserError: a stage has not run yet, or a file is not what a stage writes.
     """
-    return Results(read_prepare_metrics(), read_split_metrics(), read_training_metrics(), read_evaluation())
+    prepare, splits, training = read_prepare_metrics(), read_split_metrics(), read_training_metrics()
+    if lost := [arm for arm in ARMS if training[arm].seeds.keys() <= training[arm].diverged.keys()]:
+        raise UserError(f"lr: every replicate of the {lost[0]} arm diverged: lower its rates, then run `dvc repro`")
+    return Results(prepare, splits, training, read_evaluation())
 
 
 def checks_table(results: Results) -> list[dict[str, str]]:
@@ -101,7 +104,7 @@ def next_sentence(results: Results) -> str:
     return {
         "better": f"Of the two, take the differential rates, {differential} (backbone / head). {search}",
         "worse": f"Of the two, take the baseline's rates, {baseline} (backbone / head). {search}",
-        "no difference shown": f"As far as this shows, either setting will do. {more}{search}",
+        "no difference shown": f"Neither setting is shown to be the better one. {more}{search}",
     }[results.evaluation.verdict.decision]
 
 
@@ -151,12 +154,20 @@ def _what_chance_leaves_open(results: Results) -> str:
 
 
 def _note_on_groups(verdict: Verdict) -> str:
-    if verdict.units == "images":
+    """Return how many groups there are, but where they are why there is no interval, which is said already."""
+    if verdict.units == "images" or (verdict.reason and "groups" in verdict.reason):
         return ""
     units = f" The test images come in groups, an effective number of {verdict.effective_units:.0f}"
     if verdict.effective_units < MIN_FOR_VERDICT:
         return f"{units}: too few for a verdict, which needs {MIN_FOR_VERDICT}."
     return f"{units}: few, so take the interval with care." if verdict.effective_units < FEW else f"{units}."
+
+
+def describe_environment(environment: Mapping[str, str]) -> str:
+    """Return processor, precision and versions that an arm was trained with, as metrics/ARM.json has them."""
+    unnamed = ("processor", "precision")
+    named = (value if name in unnamed else f"{name} {value}" for name, value in environment.items())
+    return ", ".join(named) or "unknown"
 
 
 def failures_sentence(results: Results) -> str:
@@ -207,8 +218,8 @@ def conditions_sentence(results: Results) -> str:
     )
     if verdict.low is None:
         return (
-            f"Without an interval, no chance is counted: neither which images and first weights a replicate drew, nor "
-            f"which test images there were.{failed}"
+            f"The verdict has no interval, so it counts no chance: neither which images and first weights a replicate "
+            f"drew, nor which test images there were.{failed}"
         )
     tuned = " Whether either arm would do better with rates of its own choice, it does not say."
     return (

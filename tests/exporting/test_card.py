@@ -1,6 +1,7 @@
 """What the model card says of a network, and what its snippets do."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def card_text(checks=None, formats=("timm", "onnx"), **results):
     """The card of a small experiment whose checks found so much."""
     found = build_results(**results)
     found = replace(found, prepare=found.prepare.model_copy(update={"checks": checks or {}}))
-    evidence = Evidence("differential", 2, found, PARAMS, tested=30)
+    evidence = Evidence("differential", 2, found, PARAMS, images={"train": 50, "val": 22, "test": 30})
     return model_card(EXPORTED, Path("seed-2.safetensors"), formats, evidence)
 
 
@@ -57,6 +58,21 @@ def test_the_failures_of_an_unstable_experiment_are_told_once():
     failures = {"baseline": {"diverged": [2]}, "differential": {}}
     text = card_text(decision="unstable", failures=failures, reached_at=None)
     assert text.count("1 of 2 replicates of the baseline arm failed") == 1
+
+
+def test_a_card_has_the_sizes_of_the_networks_own_splits_and_what_it_was_trained_with_where_these_are_known():
+    text = re.sub(" +", " ", card_text())
+    assert "| this network | 50 to train, 22 to validate, 30 to test |" in text
+    assert "| trained with | " in text
+    unknown = re.sub(" +", " ", model_card(EXPORTED, Path("seed-2.safetensors"), ("timm",), "no records"))
+    assert "| trained with |" not in unknown
+    assert "| exported with | Python " in unknown
+
+
+def test_classes_with_commas_in_their_names_are_told_apart():
+    classes = {"classes": ("cat, dog", "bird")}
+    text = model_card(EXPORTED.model_copy(update=classes), Path("seed-2.safetensors"), ("timm",), "no records")
+    assert "into 2 classes: “cat, dog”, “bird”." in text
 
 
 @needs_onnx

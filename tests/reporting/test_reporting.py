@@ -355,6 +355,12 @@ def test_of_groups_it_says_how_many_they_come_to(effective, says):
     assert "groups" not in verdict_sentence(build_results(units="images", effective_units=effective))
 
 
+def test_groups_that_are_too_few_for_an_interval_are_told_once():
+    reason = "an effective number of 2.6 groups is too few for an interval"
+    few = build_results(decision="no difference shown", units="groups", effective_units=2.6, **UNKNOWN, reason=reason)
+    assert verdict_sentence(few).count("effective number") == 1
+
+
 def test_failures_are_named_by_arm_kind_and_seed():
     failures = {"baseline": {"diverged": [1], "collapsed": [2]}, "differential": {"collapsed": [1]}}
     assert failures_sentence(build_results(failures=failures)) == (
@@ -437,7 +443,7 @@ def test_where_all_replicates_failed_the_headline_says_so_and_advises_no_setting
     [
         ("better", "Of the two, take the differential rates, 0.0001 / 0.01 (backbone / head). "),
         ("worse", "Of the two, take the baseline's rates, 0.01 / 0.01 (backbone / head). "),
-        ("no difference shown", "As far as this shows, either setting will do. "),
+        ("no difference shown", "Neither setting is shown to be the better one. "),
     ],
 )
 def test_what_to_take_follows_the_verdict(decision, says):
@@ -505,7 +511,7 @@ def test_where_nothing_can_be_planned_nobody_is_sent_to_the_plan():
 
 def test_without_an_interval_nobody_says_what_it_counts():
     alone = build_results(seeds=[1], decision="no difference shown", reached_at=None, **UNKNOWN, reason="one replicate")
-    assert conditions_sentence(alone).startswith("Without an interval, no chance is counted")
+    assert conditions_sentence(alone).startswith("The verdict has no interval, so it counts no chance: neither")
 
 
 def test_a_class_of_which_replicates_test_different_numbers_has_one_row():
