@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from stages.data.checks import MAX_LISTED
-from stages.data.splits import UNUSED, Splits, class_balance, counted, few_samples, split_replicates, splits_too_small
+from stages.data.splits import UNUSED, Splits, class_balance, few_samples, split_replicates, splits_too_small
 from stages.data.store import SEARCH_SPLITS_FILE, Prepared, open_prepared, write_splits
 from stages.errors import UserError, run_cli
 from stages.files import METRICS, write_csv, write_json
@@ -48,7 +48,7 @@ def main() -> None:
         write_json(METRICS / "splits.json", counts)
         write_csv(METRICS / "class_balance.csv", balances[seeds[0]])
     print(describe_counts(counts, splits))
-    few = few_samples(balances.values())
+    few = few_samples(fewest(balances))
     print(*few[:MAX_LISTED], sep="\n", end="\n" if few else "")
     if len(few) > MAX_LISTED:
         print(f"and {len(few) - MAX_LISTED:,} more with few images; see {METRICS / 'class_balance.csv'}")
@@ -117,6 +117,16 @@ def describe_counts(counts: dict[str, Any], splits: Splits) -> str:
     if counts["part"] == "development":
         aside = "; all within the development part"
     return f"{each}, and {tested}{aside}"
+
+
+def counted(least: int, most: int) -> str:
+    """Return how many there are, where replicates differ in it."""
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
+def fewest(balances: dict[int, pd.DataFrame]) -> pd.DataFrame:
+    """Return how many images of each class there are in each split, in the replicate that has fewest of them."""
+    return pd.concat(balances.values()).groupby(["split", "class"], sort=False)["images"].min().reset_index()
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ import shutil
 import pandas as pd
 import pytest
 
+from stages.data.splits import few_samples
 from stages.data.store import make_array, open_prepared, open_splits, write_samples
 from stages.params import SPLITS
+from stages.split import fewest
 from tests.conftest import ROOT, TINY, Project, one_line_of, set_params
 
 CONFIG = {**TINY, "data.split": {"train": 0.5, "val": 0.25, "test": 0.25}, "train.seeds": [1, 2, 3, 4]}
@@ -112,6 +114,13 @@ def test_it_says_how_many_images_there_are_and_which_classes_have_few(write, run
     assert [line.split(",")[0] for line in few] == [
         "cats: 7 images in val", "01: 7 images in val", "cats: 8 images in test", "01: 7 images in test",
     ]  # fmt: skip
+
+
+def test_a_class_with_few_images_in_another_replicate_than_the_first_is_named():
+    balances = [pd.DataFrame({"split": ["val"], "class": ["one"], "images": [images]}) for images in (12, 9, 11)]
+    assert few_samples(fewest(dict(enumerate(balances)))) == [
+        "one: 9 images in val, of which a metric of that class says little"
+    ]
 
 
 def test_within_the_development_part_it_says_so_and_uses_no_other(write, run_stage, monkeypatch):

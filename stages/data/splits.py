@@ -4,7 +4,7 @@ What belongs together, a group or images with the same pixels, is never divided.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -272,24 +272,13 @@ def groups_in_two_splits(samples: pd.DataFrame) -> list[Finding]:
     ]
 
 
-def few_samples(balances: Iterable[pd.DataFrame]) -> list[str]:
-    """Return the classes that have few images in a split of some replicate, as lines for people.
-
-    Args:
-        balances: what `class_balance` counts, of each replicate.
-    """
-    images = pd.concat(balances).groupby(["split", "class"], sort=False)["images"].agg(["min", "max"]).reset_index()
-    few = images[(images["max"] > 0) & (images["min"] < MIN_IMAGES_PER_CLASS)]
+def few_samples(balance: pd.DataFrame) -> list[str]:
+    """Return the classes that have few images in a split, by their balance, as lines for people."""
+    few = balance[(balance["images"] > 0) & (balance["images"] < MIN_IMAGES_PER_CLASS)]
     return [
-        f"{name}: {counted(least, most)} image{'s' * (most != 1)} in {split}, of which a metric of that class says "
-        f"little"
-        for split, name, least, most in few.itertuples(index=False)
+        f"{name}: {images} image{'s' * (images != 1)} in {split}, of which a metric of that class says little"
+        for split, name, images in zip(few["split"], few["class"], few["images"], strict=True)
     ]
-
-
-def counted(least: int, most: int) -> str:
-    """Return how many there are, where replicates differ in it."""
-    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
 
 
 def splits_too_small(balance: pd.DataFrame, samples: pd.DataFrame, data: Data) -> list[str]:
