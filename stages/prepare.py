@@ -202,7 +202,8 @@ def print_for_people(result: PrepareResult, data: Data) -> None:
     """Print what would be made and what was found, as tables. Names are text, never markup."""
     console = Console()
     counts = summarize(result, data)
-    console.print("would prepare", describe_counts(counts), highlight=False)
+    begin = "would stop; it could use" if result.problems else "would prepare"
+    console.print(begin, describe_counts(counts), highlight=False)
     table = Table("class", Column("images", justify="right"))
     for name, images in counts["classes"].items():
         table.add_row(Text(name), f"{images:,}")

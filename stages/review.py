@@ -11,7 +11,7 @@ from stages.errors import run_cli
 from stages.files import METRICS, write_json
 from stages.metrics_files import read_evaluation, read_training_metrics
 from stages.params import load_params, read_params
-from stages.unchanged import changed_since_run, warn_of_changed_params
+from stages.unchanged import changed_since_run, other_params, warn_of_changed_params, warn_of_revision
 
 
 def main() -> None:
@@ -42,6 +42,7 @@ def print_review(revision: str, picture: str | None) -> None:
 
     warn_of_changed_params(changed_since_run())
     results, arm, before = load_results(), load_params().review.arm, read_revision(revision)
+    warn_of_revision(revision, other_params(before.lock, before.written))
     before_arm = before.reviewed_arm(arm)
     differs = what_differs(before, before_arm, read_output_digests(), results.training[arm].environment)
     then, judged = before.predictions[before_arm], {}

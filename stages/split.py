@@ -51,7 +51,7 @@ def main() -> None:
     few = few_samples(fewest(balances))
     print(*few[:MAX_LISTED], sep="\n", end="\n" if few else "")
     if len(few) > MAX_LISTED:
-        print(f"and {len(few) - MAX_LISTED:,} more with few images; see {METRICS / 'class_balance.csv'}")
+        print(f"and {len(few) - MAX_LISTED:,} more with few images")
 
 
 def for_search(params: Params) -> tuple[Data, list[int]]:
@@ -106,13 +106,14 @@ def describe_counts(counts: dict[str, Any], splits: Splits) -> str:
     """Return the content of metrics/splits.json for people, with the sizes that splits have in every replicate."""
     sizes = {split: (splits == split).sum() for split in SPLITS}
     train, val, test = (counted(of_split.min(), of_split.max()) for of_split in sizes.values())
-    each = f"{counts['replicates']:,} replicates, each with {train} train and {val} val images"
+    number = counts["replicates"]
+    each = f"{number:,} replicate{'s, each' if number > 1 else ''} with {train} train and {val} val images"
     if counts["folds"]:
         tested = f"{test} test images; every {counts['folds']} of them test {counts['tested']:,} once"
     elif not counts["test"]:
         tested = "no test images"
     else:
-        tested = f"the same {test} test images"
+        tested = f"{'the same ' if number > 1 else ''}{test} test images"
     aside = f"; {counts['development']:,} are set aside for development" if counts["development"] else ""
     if counts["part"] == "development":
         aside = "; all within the development part"

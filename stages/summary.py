@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stages.errors import UserError, run_cli
-from stages.metrics_files import Record
+from stages.metrics_files import MIN_FOR_VERDICT, Record
 from stages.params import ARMS
 from stages.reporting.markdown import markdown_table
 from stages.reporting.search_text import search_lines
@@ -145,8 +145,13 @@ def print_plan(results: Results) -> None:
     """Print the half-width of the interval to expect of more replicates and images."""
     rows = plan_table(results)
     if not rows:
-        advice = "append seeds to train.seeds" if results.evaluation.replicates < 2 else "test more images"
-        raise UserError(f"nothing can be planned: {results.evaluation.verdict.reason}: {advice}")
+        verdict = results.evaluation.verdict
+        advice = ["append seeds to train.seeds"] if results.evaluation.replicates < 2 else []
+        if verdict.units == "groups" and verdict.effective_units < MIN_FOR_VERDICT:
+            advice.append("test images of more groups")
+        raise UserError(
+            f"nothing can be planned: {verdict.reason}: {' and '.join(advice) if advice else 'test more images'}"
+        )
     title = "Half-width to expect (80 % range), and the true difference that is shown four times in five"
     console = Console()
     console.print(as_rich(rows, title))

@@ -76,28 +76,55 @@ def changed_since_run() -> list[str]:
     There are some where a run has failed, or is yet to come.
     """
     try:
+        lock = read_yaml(LOCK_FILE)
+    except (OSError, yaml.YAMLError):
+        return []  # without a record nobody can say
+    return other_params(lock, read_params())
+
+
+def other_params(lock: Any, written: dict[str, Any]) -> list[str]:
+    """Return the dotted names of the parameters that a result was not made with.
+
+    Args:
+        lock: content of the dvc.lock that records how it was made.
+        written: content of a params.yaml.
+    """
+    try:
         recorded = [
             (key, value)
-            for stage, entry in read_yaml(LOCK_FILE)["stages"].items()
+            for stage, entry in lock["stages"].items()
             if stage not in AFTER_THE_RESULT
             for key, value in entry.get("params", {}).get(str(PARAMS_FILE), {}).items()
         ]
-    except (OSError, KeyError, TypeError, AttributeError, yaml.YAMLError):
-        return []  # without a record nobody can say
-    now = read_params()
-    changed = [name for key, value in recorded for name, _, _ in _differences(value, _value_of(now, key), key)]
+    except (KeyError, TypeError, AttributeError):
+        return []
+    changed = [name for key, value in recorded for name, _, _ in _differences(value, _value_of(written, key), key)]
     return list(dict.fromkeys(changed))
 
 
 def warn_of_changed_params(changed: list[str]) -> None:
     """Say on stderr, in a line, that what is shown is of other parameters than params.yaml has; nothing of none."""
     if changed:
-        more = f" and {len(changed) - MAX_NAMED} more" if len(changed) > MAX_NAMED else ""
-        named = f"{', '.join(changed[:MAX_NAMED])}{more}"
         print(
-            f"warning: this is the result of an earlier run; {PARAMS_FILE} has another {named} now: run `dvc repro`",
+            f"warning: this is the result of an earlier run; {PARAMS_FILE} has another {_named(changed)} now: run "
+            f"`dvc repro`",
             file=sys.stderr,
         )
+
+
+def warn_of_revision(name: str, changed: list[str]) -> None:
+    """Say likewise of a revision whose params.yaml was committed without a run."""
+    if changed:
+        print(
+            f"warning: the metrics of {name} are of an earlier run; its {PARAMS_FILE}, which is compared here, has "
+            f"another {_named(changed)}: compare with a commit that was made after `dvc repro`",
+            file=sys.stderr,
+        )
+
+
+def _named(changed: list[str]) -> str:
+    more = f" and {len(changed) - MAX_NAMED} more" if len(changed) > MAX_NAMED else ""
+    return f"{', '.join(changed[:MAX_NAMED])}{more}"
 
 
 def _value_of(content: Any, key: str) -> Any:

@@ -462,6 +462,15 @@ def test_a_review_tells_verdict_goal_metrics_and_params_against_a_revision(proje
     assert f"At `HEAD`: {decision}; the goal was {met} by the differential arm." in said
 
 
+def test_a_revision_whose_params_were_committed_without_a_run_is_warned_of(project, run_stage):
+    set_params(project.folder, {"lr.head": 0.5})
+    project.commit("Other rates, not run")
+    warned = run_stage(project, "review", "--against", "HEAD").stderr
+    assert "warning: the metrics of HEAD are of an earlier run; its params.yaml" in warned
+    assert "has another lr.head: compare with a commit" in warned
+    assert "warning: the metrics of" not in run_stage(project, "review", "--against", "HEAD~1").stderr
+
+
 def test_a_review_against_nothing_known_has_one_line(project, run_stage):
     done = run_stage(project, "review", "--against", "no-such-branch", check=False)
     assert one_line_of(done).startswith("error: --against: 'no-such-branch' cannot be read (")

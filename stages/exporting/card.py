@@ -319,7 +319,7 @@ print(dict(zip(classes, (powers / powers.sum()).tolist())))
         )
     parts.append(
         "Its images were resized to a square without keeping their shape, bilinearly. Before that they were turned as "
-        "their EXIF says, and transparency was put on white, which the snippets above do not do; "
+        "their EXIF says, and transparency was put on white, which no snippet above does; "
         "`python -m stages.predict` does."
     )
     return "\n\n".join(parts)

@@ -35,6 +35,8 @@ class Revision:
         name: as the user wrote it.
         metrics: content of metrics/review.json.
         evaluation: of metrics/evaluation.json.
+        written: content of params.yaml.
+        lock: content of dvc.lock.
         params: dotted name -> value.
         training: arm -> content of metrics/ARM.json.
         predictions: arm -> content of metrics/ARM_predictions.csv; None where it has none.
@@ -44,6 +46,8 @@ class Revision:
     name: str
     metrics: dict[str, Any]
     evaluation: dict[str, Any]
+    written: dict[str, Any]
+    lock: dict[str, Any]
     params: dict[str, Any]
     training: dict[Arm, dict[str, Any]]
     predictions: dict[Arm, pd.DataFrame | None]
@@ -77,14 +81,17 @@ def read_revision(name: str) -> Revision:
         raise UserError(
             f"--against: '{name}' cannot be read ({first_line(error)}); give a commit or a branch that has results"
         ) from None
+    written, lock = parse_yaml(read[str(PARAMS_FILE)]), parse_yaml(read[str(LOCK)])
     return Revision(
         name,
         metrics=json.loads(read[str(REVIEW_METRICS)]),
         evaluation=json.loads(read[f"{METRICS}/evaluation.json"]),
-        params=flatten(parse_yaml(read[str(PARAMS_FILE)])),
+        written=written,
+        lock=lock,
+        params=flatten(written),
         training={arm: json.loads(read[f"{METRICS}/{arm}.json"]) for arm in ARMS},
         predictions={arm: None if text is None else parse_table(io.StringIO(text)) for arm, text in tables.items()},
-        digests=output_digests(parse_yaml(read[str(LOCK)])),
+        digests=output_digests(lock),
     )
 
 

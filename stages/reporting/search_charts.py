@@ -76,7 +76,7 @@ def tuning_curves(curves: pd.DataFrame, metric: str) -> Chart:
         most = MOST_OF_MEDIAN * float(table["median"].max())
         values = [value for name in ends for value in (*table["median"], *bands[name]) if value <= most]
         scale = alt.Scale(domain=[min(values), max(values)], nice=True, clamp=True)
-    axis, most_trials = alt.Axis(format="~g", tickCount=6), int(table["k"].max()) if len(table) else 1
+    axis, most_trials = alt.Axis(format="~r", tickCount=6), int(table["k"].max()) if len(table) else 1
 
     def x(name: str) -> alt.X:
         return alt.X(

@@ -221,7 +221,7 @@ def describe_search(files: SearchFiles, study: Study) -> dict[str, str]:
         ),
         "seeds": "every trial has fresh ones that no reported replicate has; the first of each trial: "
         + ", ".join(f"{of_arm.min():d} to {of_arm.max():d} ({names[arm]})" for arm, of_arm in seeds.items()),
-        "images": f"{answer.train:,} training and {answer.val:,} validation images of the search's own; no test image",
+        "images": f"of the first trial {answer.train:,} training and {answer.val:,} validation images; no test image",
         "digest of the prepared images": answer.images,
         "epochs of a trial": str(answer.epochs),
     }

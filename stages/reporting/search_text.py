@@ -94,9 +94,11 @@ def repeats_sentence(repeats: RepeatsAnswer) -> str:
     metric = f"test {METRIC_NAMES[repeats.metric]}"
     searches = f"In {count} independent searches of {repeats.trials} trials an arm"
     how = "the winners, retrained with fresh seeds on images that no search saw, differ"
-    if found is None or found.low is None or found.level is None:
-        return f"{searches} {how}, without an interval: {found.reason if found else 'there is one search'}."
+    if found is None:
+        return f"{searches}, the winners cannot be told apart: there is one search."
     by = f"by {signed_difference(found, repeats.metric)} of {metric} (two rates − one)"
+    if found.low is None or found.level is None:
+        return f"{searches}, {how} {by}, without an interval: {found.reason}."
     ends = f"{100 * found.level:.3g} % interval {interval(found, SCALES[repeats.metric])}, {repeats.tested:,} images"
     return f"{searches}, {how} {by}; {ends}."
 
@@ -203,9 +205,9 @@ def conditions_sentence(answer: SearchAnswer) -> str:
     found = next(iter(answer.arms.values()))
     return (
         f"{found.trials} trials of each arm ({answer.sampler}), each with a fresh seed, {answer.epochs} epochs, "
-        f"{answer.train:,} training and {answer.val:,} validation images that no test image is among; chosen by "
-        f"{OBJECTIVES[answer.objective]}. The best trials' own metrics flatter them. All of it is about this network, "
-        f"these images and this length of training."
+        f"on images that no test image is among (of the first trial {answer.train:,} training and {answer.val:,} "
+        f"validation images); chosen by {OBJECTIVES[answer.objective]}. The best trials' own metrics flatter them. All "
+        f"of it is about this network, these images and this length of training."
     )
 
 

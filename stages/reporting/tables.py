@@ -163,6 +163,10 @@ def _note_on_groups(verdict: Verdict) -> str:
     return f"{units}: few, so take the interval with care." if verdict.effective_units < FEW else f"{units}."
 
 
+def _replicates(number: int) -> str:
+    return f"{number} replicate{'s' * (number != 1)}"
+
+
 def describe_environment(environment: Mapping[str, str]) -> str:
     """Return processor, precision and versions that an arm was trained with, as metrics/ARM.json has them."""
     unnamed = ("processor", "precision")
@@ -182,7 +186,7 @@ def failures_sentence(results: Results) -> str:
             for kind, seeds in failures.arm(arm).model_dump().items()
             if seeds
         ]
-        counted = f"{len(failures.of(arm))} of {total} replicates of the {arm} arm failed"
+        counted = f"{len(failures.of(arm))} of {_replicates(total)} of the {arm} arm failed"
         told.append(f"{counted} ({'; '.join(kinds)})" if kinds else counted)
     some_diverged = any(failures.arm(arm).diverged for arm in ARMS)
     counts_as = " A replicate that diverged counts as the majority class, with a loss of ln C." if some_diverged else ""
@@ -389,10 +393,10 @@ def goal_sentence(results: Results) -> str:
     counted = results.evaluation.training.interval["overfitting_gap"]
     in_eval_mode = results.evaluation.eval_mode.interval["overfitting_gap"]
     return (
-        f"The differential arm {'meets' if goal.met else 'does not meet'} the goal in the mean; {meeting} of {total} "
-        f"replicates {'meets' if meeting == 1 else 'meet'} it. Its overfitting gap differs from the baseline's by "
+        f"The differential arm {'meets' if goal.met else 'does not meet'} the goal in the mean; {meeting} of "
+        f"{_replicates(total)} {'meets' if meeting == 1 else 'meet'} it. Its overfitting gap less the baseline's is "
         f"{points(counted.estimate)} points{_in_brackets(counted)} where training accuracy is counted while training, "
-        f"and by {points(in_eval_mode.estimate)}{_in_brackets(in_eval_mode)} where it is measured in evaluation mode "
+        f"and {points(in_eval_mode.estimate)}{_in_brackets(in_eval_mode)} where it is measured in evaluation mode "
         f"({_note_on_intervals([counted, in_eval_mode])})."
     )
 
@@ -414,7 +418,7 @@ def goal_table(results: Results) -> list[dict[str, str]]:
     def cell(metric: GoalMetric) -> str:
         met, meeting = "met" if metric.met else "not met", metric.replicates_meeting
         meet = "meets" if meeting == 1 else "meet"
-        return f"{100 * metric.value:.1f} %: {met} in the mean; {meeting} of {total} replicates {meet} it"
+        return f"{100 * metric.value:.1f} %: {met} in the mean; {meeting} of {_replicates(total)} {meet} it"
 
     return [
         {

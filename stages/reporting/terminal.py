@@ -23,7 +23,8 @@ def print_search(answer: SearchAnswer, repeats: RepeatsAnswer | None) -> None:
     title = f"Which rates should I take? The search `{answer.study}` says:"
     console.print(title, soft_wrap=True, highlight=False)
     console.print(recommendation(answer, repeats), soft_wrap=True, highlight=False, style="bold")
-    console.print(as_rich(best_table(answer), "The best trial, what the surface chooses, and the accuracy to expect"))
+    chosen = "what the surface chooses, and the accuracy to expect" if answer.surface else "which is chosen"
+    console.print(as_rich(best_table(answer), f"The best trial, {chosen}"))
     if rows := searches_table(repeats):
         console.print(as_rich(rows, "The winners of independent searches, trained again, on test images"))
     for sentence in statements(answer, repeats):

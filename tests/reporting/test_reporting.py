@@ -254,11 +254,11 @@ def test_the_goal_table_keeps_the_mean_and_the_replicates_apart(met, meeting, sa
 
 def test_the_goal_sentence_has_both_gaps_with_their_intervals():
     said = goal_sentence(build_results())
-    assert "Its overfitting gap differs from the baseline's by −13.5 points (−" in said
-    assert "where training accuracy is counted while training, and by −13.5 (−" in said
+    assert "Its overfitting gap less the baseline's is −13.5 points (−" in said
+    assert "where training accuracy is counted while training, and −13.5 (−" in said
     assert said.endswith("(95 % intervals, not the verdict's).")
     alone = goal_sentence(build_results(seeds=[1], **UNKNOWN))
-    assert "by −14.0 points where training accuracy is counted while training, and by −14.0 where" in alone
+    assert "is −14.0 points where training accuracy is counted while training, and −14.0 where" in alone
     assert alone.endswith("(no interval: one replicate says nothing of the chance between replicates).")
 
 

@@ -66,5 +66,5 @@ DIGESTS = {"data/prepared": "aaaaaaaaaa.dir", "data/splits.csv": "bbbbbbbbbb"}
 )
 def test_images_splits_processor_and_versions_are_part_of_what_is_compared(digests, environment, says):
     training = {arm: {"environment": environment} for arm in ("baseline", "differential")}
-    before = Revision("main", {}, {}, {}, training, {}, digests)
+    before = Revision("main", {}, {}, {}, {}, {}, training, {}, digests)
     assert what_differs(before, "baseline", DIGESTS, HERE) == says

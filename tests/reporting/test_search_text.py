@@ -110,7 +110,9 @@ def test_a_single_search_says_nothing_of_the_procedure():
 
 
 def test_repeats_without_an_interval_have_a_reason():
-    assert "without an interval: there is one replicate" in repeats_sentence(repeats_answer(None, None))
+    told = repeats_sentence(repeats_answer(None, None))
+    assert "differ by " in told
+    assert "without an interval: there is one replicate" in told
     assert "by the tuning curves" in recommendation(search_answer(), repeats_answer(None, None))
 
 
