@@ -35,6 +35,7 @@ settings.register_profile("nightly", deadline=None, max_examples=1500)  # `make 
 settings.load_profile("quick")
 
 ROOT = Path(__file__).parent.parent
+PATIENCE = 900  # seconds for what ends by itself; a machine may be busy, and slow
 
 # One thread a test: two workers share two cores, and idle OpenMP threads would spin against each other.
 os.environ["OMP_NUM_THREADS"] = "1"

@@ -13,7 +13,7 @@ import pytest
 
 from stages.data.batches import batch_sizes
 from stages.data.store import open_prepared, open_splits
-from tests.conftest import ROOT, TINY, Project, build_once, clone_project, wait_for_end_of_group
+from tests.conftest import PATIENCE, ROOT, TINY, Project, build_once, clone_project, wait_for_end_of_group
 
 pytestmark = pytest.mark.slow
 
@@ -55,11 +55,11 @@ def start(project, *command, shell=None):
 
 def wait_for_state(project, arm="baseline"):
     """Wait until the training of an arm, or of one of its replicates, has left a state."""
-    for _ in range(6000):
+    for _ in range(100 * PATIENCE):
         if list(project.folder.glob(f".resume/{arm}-*.state")):
             return
         time.sleep(0.01)
-    pytest.fail("no state was saved in a minute")
+    pytest.fail("no state was saved in time")
 
 
 def test_training_that_is_killed_at_any_moment_comes_to_the_same_bytes(project, monkeypatch):
@@ -110,7 +110,7 @@ def test_a_signal_saves_and_leaves_with_a_line(project, name):
     running = start(project, sys.executable, "-m", "stages.train", "baseline")
     wait_for_state(project)
     os.killpg(running.pid, number)
-    _, errors = running.communicate(timeout=60)
+    _, errors = running.communicate(timeout=PATIENCE)
     assert running.returncode == 128 + number
     assert errors.splitlines()[-1] == "interrupted; what was trained is kept: `dvc repro` goes on from there"
     assert "Traceback" not in errors
@@ -124,7 +124,7 @@ def test_ctrl_c_under_dvc_leaves_a_state_that_the_next_repro_takes_up(project):
     running = start(project, "dvc", "repro", "--force", "--no-run-cache", "train_baseline")
     wait_for_state(project)
     os.killpg(running.pid, signal.SIGINT)
-    _, errors = running.communicate(timeout=60)
+    _, errors = running.communicate(timeout=PATIENCE)
     assert running.returncode != 0
     assert "`dvc repro` goes on from there" in errors
     done = project.run("dvc", "repro", "--force", "--no-run-cache", "train_baseline")
@@ -151,7 +151,7 @@ def test_a_second_run_in_the_same_workspace_is_told_that_it_is_one(project):
     running = start(project, "dvc", "repro", "--force", "--no-run-cache", "train_baseline")
     wait_for_state(project)
     second = project.run("dvc", "repro", "--force", "train_baseline", check=False)
-    running.communicate(timeout=300)
+    running.communicate(timeout=PATIENCE)
     assert running.returncode == 0
     assert second.returncode != 0
     assert "is busy" in second.stderr or "lock" in second.stderr.lower()

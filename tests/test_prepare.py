@@ -19,7 +19,7 @@ from stages.data.user_images import printable
 from stages.errors import UserError
 from stages.params import MaxImages, SplitFractions, load_params
 from stages.prepare import check_and_decode, prepare, summarize
-from tests.conftest import ROOT, TINY, clone_project
+from tests.conftest import PATIENCE, ROOT, TINY, clone_project
 from tests.data.bad_images import make_folder, picture
 
 
@@ -227,7 +227,7 @@ def test_ctrl_c_ends_prepare_at_once_and_quietly(tmp_path):
         assert running.poll() is None
         time.sleep(0.01)
     os.killpg(running.pid, signal.SIGINT)
-    _, errors = running.communicate(timeout=30)
+    _, errors = running.communicate(timeout=PATIENCE)
     assert running.returncode == 130
     assert errors == ""
     assert not list(project.folder.glob("data/.prepared.*"))

@@ -15,7 +15,7 @@ from stages.data.store import CHECKSUMS, IMAGES
 from stages.files import read_json, write_json
 from stages.hashing import hash_file
 from stages.search_files import SearchAnswer
-from tests.conftest import TINY, Project, build_once, clone_project, one_line_of, set_params, stages_run
+from tests.conftest import PATIENCE, TINY, Project, build_once, clone_project, one_line_of, set_params, stages_run
 
 RATE = {"low": 0.0001, "high": 0.1}
 SPACE = {"lr": {"uniform": RATE, "head": RATE, "backbone": {"low": 0.001, "high": 1.0, "times": "lr.head"}}}
@@ -293,7 +293,7 @@ def kill_after(project, trials, number=signal.SIGKILL):
         assert line, "it ended by itself"
         told += "validation" in line
     os.killpg(running.pid, number)
-    running.communicate(timeout=60)
+    running.communicate(timeout=PATIENCE)
     return running.returncode
 
 

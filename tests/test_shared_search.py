@@ -12,7 +12,7 @@ import optuna
 import pytest
 
 from stages.tuning.records import is_known
-from tests.conftest import Project, build_once, clone_project, one_line_of, set_params
+from tests.conftest import PATIENCE, Project, build_once, clone_project, one_line_of, set_params
 from tests.postgres import needs_postgres
 from tests.test_search import LONG, SEARCH, TRIALS
 
@@ -100,7 +100,7 @@ def test_a_killed_search_loses_and_doubles_no_trial_and_no_password_is_left_anyw
                 command_lines += file.read_bytes()
             except OSError:  # it has ended meanwhile
                 continue
-        said = killed.communicate(timeout=60)[0] + survivor.communicate(timeout=600)[0]
+        said = killed.communicate(timeout=PATIENCE)[0] + survivor.communicate(timeout=PATIENCE)[0]
     finally:
         for process in (killed, survivor):
             if process.poll() is None:
@@ -116,7 +116,7 @@ def test_a_killed_search_loses_and_doubles_no_trial_and_no_password_is_left_anyw
     assert lost.state.name == "FAIL"
     assert [trial.user_attrs["fingerprints"] for trial in known].count(lost.user_attrs["fingerprints"]) == 1
     again = start(machines[0])
-    said += again.communicate(timeout=600)[0]
+    said += again.communicate(timeout=PATIENCE)[0]
     assert again.returncode == 0
     assert machines[0].read(TRIALS) == alone.read(TRIALS)
     assert sum(line.count(" to train") for line in said.splitlines()) >= 2

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from stages.libraries import timm, torchvision
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE, ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +80,7 @@ def build(tmp_path):
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=PATIENCE,
         )
 
     return run

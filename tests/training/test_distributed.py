@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from stages.training.distributed import ALONE, Processes, sync_batch_norm
-from tests.conftest import ROOT, set_params
+from tests.conftest import PATIENCE, ROOT, set_params
 from tests.training.conftest import with_params
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -87,7 +87,7 @@ def trained(tmp_path, mode, processes, **changes):
     out = tmp_path / f"{mode}-{processes}.json"
     start = [sys.executable] if processes is None else [*TORCHRUN, f"--nproc-per-node={processes}"]
     command = [*start, "-m", "tests.train_in_processes", mode, str(out), json.dumps(changes)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=PATIENCE)
     return json.loads(out.read_text())
 
 
@@ -144,7 +144,7 @@ def wait_for_state(project):
 @pytest.mark.slow
 def test_the_first_process_alone_writes_and_says_how_many_there_were(project):
     running = start_stage(project, 2)
-    told, _ = running.communicate(timeout=300)
+    told, _ = running.communicate(timeout=PATIENCE)
     assert running.returncode == 0, told
     assert len(re.findall("baseline, seed 1: training", told)) == 1
     assert json.loads(project.read("metrics/baseline.json"))["environment"]["processes"] == "2, BatchNorm sync"
@@ -160,7 +160,7 @@ def test_a_lost_process_ends_the_run_with_one_line_and_another_number_of_them_go
     workers = [child for child in psutil.Process(running.pid).children() if "stages.train" in child.cmdline()]
     assert len(workers) == 3
     workers[-1].kill()
-    told, _ = running.communicate(timeout=120)
+    told, _ = running.communicate(timeout=PATIENCE)
     assert running.returncode != 0
     assert len(re.findall("^error: a process of this training was lost", told, re.MULTILINE)) == 1
     assert state.exists()
@@ -174,7 +174,7 @@ def test_a_lost_process_ends_the_run_with_one_line_and_another_number_of_them_go
         if "goes on in epoch" in line:
             os.kill(running.pid, signal.SIGTERM)
             break
-    rest, _ = running.communicate(timeout=120)
+    rest, _ = running.communicate(timeout=PATIENCE)
     assert "seed 1: goes on in epoch" in told, told + rest
     assert len(re.findall("^interrupted; what was trained is kept", told + rest, re.MULTILINE)) == 1
     assert state.exists()

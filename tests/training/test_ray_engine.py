@@ -19,7 +19,7 @@ from stages.training import ray_engine
 from stages.training.finished import is_kept
 from stages.training.ray_engine import ResultOfOtherProcessor, Site, describe_processors
 from stages.training.trainer import ReplicateResult
-from tests.conftest import ROOT, one_line_of, set_params
+from tests.conftest import PATIENCE, ROOT, one_line_of, set_params
 from tests.hosts import hosts, needs_hosts
 from tests.training.conftest import outputs, with_params
 
@@ -219,7 +219,7 @@ def test_hosts_with_clones_behind_firewalls_give_the_bytes_of_the_local_engine(p
     set_params(project.folder, {"ray.address": "auto", "ray.folder": str(project.folder)})
     with hosts(tmp_path, near=tmp_path, left=disk, right=disk) as (near, *others):
         running = start(project, near, start_cluster(near, *others))
-        _, errors = running.communicate(timeout=600)
+        _, errors = running.communicate(timeout=PATIENCE)
     assert (running.returncode, errors) == (0, "")
     assert outputs(project) == before
 
@@ -234,7 +234,7 @@ def test_a_host_that_loses_power_costs_what_it_had_not_saved_on_the_disk_that_al
         running = start(project, near, start_cluster(near, left, right))
         wait_for_states(project, running)
         right.lose_power()
-        printed, errors = running.communicate(timeout=600)
+        printed, errors = running.communicate(timeout=PATIENCE)
     assert (running.returncode, errors) == (0, "")
     assert printed.count("goes on in epoch") >= 1
     assert outputs(project) == before
@@ -251,12 +251,12 @@ def start(project, host=None, environment=None):
 
 def wait_for_states(project, running):
     """Wait until the workers of a training have saved states."""
-    for _ in range(6000):
+    for _ in range(100 * PATIENCE):
         if len(list(project.folder.glob(".resume/baseline-*.state"))) >= 2:
             return
         time.sleep(0.01)
     running.kill()
-    pytest.fail("no states were saved in a minute")
+    pytest.fail("no states were saved in time")
 
 
 def started(project):
@@ -267,7 +267,7 @@ def started(project):
 
 
 def wait_for_the_end_of(processes):
-    _, alive = psutil.wait_procs(processes, timeout=60)
+    _, alive = psutil.wait_procs(processes, timeout=PATIENCE)
     assert not alive
 
 
@@ -284,7 +284,7 @@ def test_a_signal_saves_the_state_of_every_task(project, name, whom):
         running.send_signal(number)
     else:
         os.killpg(running.pid, number)
-    _, errors = running.communicate(timeout=120)
+    _, errors = running.communicate(timeout=PATIENCE)
     assert errors == "interrupted; what was trained is kept: `dvc repro` goes on from there\n"
     assert running.returncode == 128 + number
     wait_for_the_end_of(processes)
@@ -318,7 +318,7 @@ def test_a_cluster_on_this_machine_listens_on_loopback_alone_and_leaves_nothing(
         if connection.status == psutil.CONN_LISTEN
     ]
     temporary = [path for process in processes for path in opened_under_tmp(process)]
-    running.communicate(timeout=120)
+    running.communicate(timeout=PATIENCE)
     assert running.returncode == 0
     assert len(listening) >= 5
     assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}

@@ -13,7 +13,7 @@ import torch
 from stages.training import workers as workers_module
 from stages.training.memory import GIB
 from stages.training.workers import count_workers, workers_message
-from tests.conftest import one_line_of, set_params
+from tests.conftest import PATIENCE, one_line_of, set_params
 from tests.training.conftest import outputs, with_params
 
 CPU = torch.device("cpu")
@@ -102,11 +102,11 @@ def start(project):
 
 
 def wait_for_states(project, number=2):
-    for _ in range(6000):
+    for _ in range(100 * PATIENCE):
         if len(list(project.folder.glob(".resume/baseline-*.state"))) >= number:
             return
         time.sleep(0.01)
-    pytest.fail("no states were saved in a minute")
+    pytest.fail("no states were saved in time")
 
 
 def workers_of(process):
@@ -123,7 +123,7 @@ def started_with_workers(project):
 
 
 def wait_for_the_end_of(processes):
-    _, alive = psutil.wait_procs(processes, timeout=60)
+    _, alive = psutil.wait_procs(processes, timeout=PATIENCE)
     assert not alive
 
 
@@ -162,7 +162,7 @@ def test_a_signal_saves_the_state_of_every_worker(long_project, name, whom):
         running.send_signal(number)
     else:
         os.killpg(running.pid, number)
-    _, errors = running.communicate(timeout=60)
+    _, errors = running.communicate(timeout=PATIENCE)
     assert running.returncode == 128 + number
     assert errors == "interrupted; what was trained is kept: `dvc repro` goes on from there\n"
     wait_for_the_end_of(workers)
@@ -175,7 +175,7 @@ def test_a_killed_worker_is_told_in_one_line_and_the_others_save(long_project):
     before = outputs(long_project)
     running, workers = started_with_workers(long_project)
     workers[0].kill()
-    _, errors = running.communicate(timeout=60)
+    _, errors = running.communicate(timeout=PATIENCE)
     assert running.returncode == 1
     assert errors.startswith("error: train.workers: a worker was killed, as the system does where memory runs out; ")
     assert len(errors.splitlines()) == 1
