@@ -86,7 +86,7 @@ def reproduced_long(tmp_path_factory, tmp_path):
     """A reproduced experiment whose arms take a while to train, and whose finished replicates are kept."""
 
     def reproduce(folder):
-        kept = {"replicate_store.max_gib": 1, "resume.save_every_minutes": 1e-9, "train.epochs": 20}
+        kept = {"replicate_store.max_gib": 1, "resume.save_every_minutes": 1e-9, "train.epochs": 40}
         project = clone_project(folder, {**TINY, **kept})
         project.run("dvc", "repro")
         project.commit("Its results")

@@ -206,8 +206,18 @@ def start_cluster(head, *nodes):
     for host in (head, *nodes):
         host.close_ports_but(PORTS)
         command = host.command(ray, "start", *(as_head if host is head else as_node), *NAMED_PORTS)
-        subprocess.run(command, env={**os.environ, **token, **politeness}, check=True, capture_output=True)
+        start_node(host, ray, command, {**os.environ, **token, **politeness})
     return token
+
+
+def start_node(host, ray, command, environment):
+    """Start Ray on a host, again where it gives up: it waits 30 seconds for itself, too few on a busy machine."""
+    for _ in range(5):
+        done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+        if done.returncode == 0:
+            return
+        subprocess.run(host.command(ray, "stop", "--force"), check=True, capture_output=True)
+    pytest.fail(f"{command}: {done.stderr}")
 
 
 @needs_ray
