@@ -157,7 +157,7 @@ def test_a_dry_run_says_all_that_is_wrong_and_writes_nothing(photographs, run_st
     done = run_stage(project, "prepare", "--dry-run", check=False)
     assert done.returncode == 1
     for said in (
-        "would prepare 40 images at 32 px, 2 skipped",
+        "would stop; it could use 40 images at 32 px, 2 skipped",
         "<b>dogs & co",
         "empty: 1, stops prepare",
         "not_an_image: 1",

@@ -245,7 +245,7 @@ def test_charts_have_the_numbers_of_the_files(page, files):
 def test_how_it_was_made_says_images_trials_seeds_and_space(page):
     made = dict(table_of(page, "made"))
     assert (made["epochs of a trial"], made["digest of the prepared images"]) == ("7", "0123abcd")
-    assert made["images"].startswith("5,223 training and 2,124 validation images")
+    assert made["images"].startswith("of the first trial 5,223 training and 2,124 validation images")
     assert made["trials"].startswith("6 of one rate (0 diverged, 0 given up), 6 of two rates (1 diverged")
     assert "1001 to 1006 (one rate), 101001 to 101006 (two rates)" in made["seeds"]
     assert made["lr.backbone"] == "0.001 to 1, log-uniform, as a share of lr.head"
