@@ -77,7 +77,7 @@ test: setup ## Run the tests that every change needs
 	$(PYTEST) -m "not slow"
 
 test-slow: for-every-test ## Run the tests that `make test` leaves out
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow --durations 25
 
 test-all: for-every-test ## Run every test, with more examples of each law
 	$(PYTEST) --hypothesis-profile thorough
