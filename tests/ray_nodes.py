@@ -23,7 +23,7 @@ os.environ |= {
 
 from ray.cluster_utils import Cluster
 
-LONGEST = 8.0  # seconds between two kills
+LONGEST = 30.0  # seconds between two kills: a task takes ten or so to begin
 
 
 def main() -> None:

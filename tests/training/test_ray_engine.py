@@ -26,6 +26,7 @@ from tests.training.conftest import outputs, with_params
 CPU = torch.device("cpu")
 TRAIN = (sys.executable, "-m", "stages.train", "baseline")
 KILLS = int(os.environ.get("RAY_KILLS", "2"))  # RAY_KILLS=10 pytest tests/training/test_ray_engine.py -k killed
+RESTORED = "Attempting to recover"  # a line of Ray's own, where a node dies after a replicate has ended on it
 
 needs_ray = pytest.mark.skipif(
     not ray_engine.is_installed(), reason="needs requirements-ray.txt, which `make ray-requirements` installs"
@@ -156,9 +157,9 @@ def test_all_replicates_come_to_the_same_bytes_where_nodes_are_killed(project):
     before, killed, seed = outputs(project), 0, 0
     while killed < KILLS:
         seed += 1
-        done = run_beside_nodes(project, {}, {}, kills=KILLS - killed, seed=seed)
+        done = run_beside_nodes(project, {}, {}, kills=min(2, KILLS - killed), seed=seed)  # more leave no time to train
         assert done.returncode == 0, done.stderr
-        assert done.stderr == ""
+        assert all(RESTORED in line for line in done.stderr.splitlines()), done.stderr
         assert outputs(project) == before
         assert not list(project.folder.glob(".resume/baseline-*"))
         killed += int(done.stdout.splitlines()[-1])
