@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from stages.data.checks import Finding, describe
@@ -215,7 +215,7 @@ def print_for_people(predictions: Sequence[Prediction], classes: Sequence[str], 
     """Print a table with the most probable classes of each image first. Names are text, never markup."""
     if not predictions:
         return
-    table = Table("image", "class")
+    table = Table(Column("image", overflow="fold"), Column("class", overflow="fold"))  # no name is cut short
     for column in ("probability", *(("standard deviation", "disagree") if ensemble else ())):
         table.add_column(column, justify="right", no_wrap=True)
     for prediction in predictions:

@@ -152,6 +152,15 @@ def test_the_table_tells_how_many_networks_disagree(ensemble, run_stage):
     assert "deviation" not in run_stage(ensemble, "predict", "--checkpoint", "seed-1.safetensors", "photographs").stdout
 
 
+def test_the_table_shows_a_long_name_whole(ensemble, run_stage):
+    name = "far/" * 20 + "away.png"
+    (ensemble.folder / name).parent.mkdir(parents=True)
+    shutil.copyfile(PHOTOGRAPHS[0], ensemble.folder / name)
+    table = run_stage(ensemble, "predict", "--checkpoint", "seeds", name).stdout
+    assert "…" not in table
+    assert "".join(row.split("│")[1].strip() for row in table.splitlines() if row.startswith("│")) == name
+
+
 @pytest.mark.parametrize("format_", ["timm", pytest.param("onnx", marks=needs_onnx)])
 def test_an_exported_folder_is_its_network(photographs, run_stage, format_):
     run_stage(photographs, "export", "--checkpoint", "seed-1.safetensors", "--format", format_)
