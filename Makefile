@@ -51,7 +51,7 @@ plots: setup ## Draw DVC's plots as a page that asks the network for nothing
 # What is no terminal, such as a file or `less -S`, has no width of its own, and DVC would hide columns there as in 80.
 experiments: setup ## Show in a table how experiments differ, as far as the terminal is wide: rates, accuracy, gap, goal
 	@test -t 1 || export COLUMNS=10000; \
-	dvc exp show --no-pager --only-changed --precision 3 --drop '^(Created|val_loss|requirements)|.*/'
+	dvc exp show --no-pager --only-changed --precision 3 --drop '^(Created|Executor|val_loss|requirements|params\.yaml$$)|.*/'
 	@echo 'Columns that a narrow terminal hides: `make experiments | less -S`. Every column: `dvc exp show --csv`.'
 
 experiment: setup ## Run a preset of experiments/, such as NAME=deitsch-2019, as a DVC experiment beside the workspace
