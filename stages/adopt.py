@@ -30,7 +30,9 @@ def main() -> None:
     parser.add_argument("study", help="one of search.studies in params.yaml, such as sgd")
     parser.add_argument("--dry-run", action="store_true", help="print the command that would do it, and write nothing")
     options = parser.parse_args()
-    params, answer = load_params(), read_answer(options.study)
+    params = load_params()
+    params.search.study(options.study)  # before its answer is looked for: a misspelt name needs no search
+    answer = read_answer(options.study)
     if not is_of_these_images(answer):
         raise UserError(
             f"{path_of(options.study, 'answer.json')} is of other images: run `make search STUDY={options.study}`"

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from stages.errors import UserError, run_cli
+from stages.params import load_params
 from stages.reporting.markdown import markdown_table
 from stages.reporting.search_text import best_table, recommendation, searches_table, statements
 from stages.reporting.terminal import print_search
@@ -30,7 +31,7 @@ def main() -> None:
     names = options.study or finished_studies()
     if not names:
         raise UserError("metrics/search/ has no answer yet: run `make search`")
-    found = {name: (read_answer(name), find_repeats(name)) for name in names}
+    found = {name: (find_answer(name), find_repeats(name)) for name in names}
     for name, (answer, _) in found.items():
         if not is_of_these_images(answer):
             print(f"warning: the search {name} was of other images: run `make search STUDY={name}`", file=sys.stderr)
@@ -43,6 +44,17 @@ def main() -> None:
             if number:
                 print()
             print_search(*of_study)
+
+
+def find_answer(study: str) -> SearchAnswer:
+    """Return what a search has left.
+
+    Raises:
+        UserError: the search has not run, there is no such study, or its answer is damaged.
+    """
+    if study not in finished_studies():
+        load_params().search.study(study)  # a misspelt name needs no search
+    return read_answer(study)
 
 
 def as_json(answer: SearchAnswer, repeats: RepeatsAnswer | None) -> dict[str, Any]:

@@ -74,6 +74,11 @@ def test_a_study_without_an_answer_is_one_line(searched, run_stage):
     one_line_of(done, "metrics/search/adam/answer.json is missing", "make search STUDY=adam")
 
 
+def test_a_misspelt_study_is_told_with_those_that_exist(searched, run_stage):
+    done = run_stage(searched, "adopt", "sgdd", check=False)
+    one_line_of(done, "search.studies: there is no sgdd; known are sgd, adam")
+
+
 def test_a_study_that_is_no_longer_there_is_one_line(searched, run_stage):
     write_json(searched.folder / "metrics/search/old/answer.json", {}, exact=search_answer(study="old").model_dump())
     one_line_of(run_stage(searched, "adopt", "old", check=False), "there is no old; known are sgd, adam")

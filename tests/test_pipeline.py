@@ -485,9 +485,9 @@ def test_a_review_against_what_is_no_revision_says_so(reproduced, run_stage, rev
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        (("recommend", ""), "'' is no name of a study"),
-        (("recommend", "../sgd"), "'../sgd' is no name of a study"),
-        (("adopt", ""), "'' is no name of a study"),
+        (("recommend", ""), "search.studies: there is no study without a name; known are sgd"),
+        (("recommend", "../sgd"), "search.studies: there is no ../sgd; known are sgd"),
+        (("adopt", ""), "search.studies: there is no study without a name; known are sgd"),
         (("search_answer", ""), "'' is no name of a study"),
         (("search_repeats", ""), "'' is no name of a study"),
         (("search_report", ""), "search.studies: there is no study without a name; known are sgd"),

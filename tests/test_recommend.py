@@ -1,11 +1,12 @@
 """`python -m stages.recommend`: which rates to take, in a terminal, as JSON and as Markdown."""
 
 import json
+import shutil
 
 import pytest
 
 from stages.files import write_json
-from tests.conftest import Project, one_line_of
+from tests.conftest import ROOT, Project, one_line_of
 from tests.search_answers import repeats_answer, search_answer
 
 
@@ -54,6 +55,19 @@ def test_a_search_of_other_images_is_told_with_a_warning(searched, run_stage):
 
 def test_without_a_search_it_says_what_to_run(tmp_path, run_stage):
     one_line_of(run_stage(Project(tmp_path), "recommend", check=False), "run `make search`")
+
+
+@pytest.mark.parametrize(
+    ("study", "says"),
+    [
+        ("sgdd", "search.studies: there is no sgdd; known are sgd, adam"),
+        ("adam", "metrics/search/adam/answer.json is missing: run `make search STUDY=adam`"),
+    ],
+)
+def test_a_study_without_an_answer_is_told_from_a_misspelt_one(searched, run_stage, study, says):
+    shutil.copyfile(ROOT / "params.yaml", searched.folder / "params.yaml")
+    shutil.rmtree(searched.folder / "metrics/search/adam")
+    one_line_of(run_stage(searched, "recommend", study, check=False), says)
 
 
 def test_a_damaged_answer_is_one_line(searched, run_stage):
