@@ -64,7 +64,7 @@ def write_review_metrics() -> None:
         METRICS / "review.json",
         {
             "val_accuracy": training["val_accuracy"],
-            "val_loss": training["val_loss"],
+            "val_loss": evaluation.val.arm(arm).mean["loss"],
             "gap": training["overfitting_gap"],
             f"test_{decides}": evaluation.test.arm(arm).mean[decides],
             "meeting_goal": evaluation.goal.arm(arm).replicates_meeting,

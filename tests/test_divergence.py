@@ -101,6 +101,7 @@ def test_the_result_says_how_many_failed_and_which(one_diverged, run_stage):
     said = f"{failed} of 2 replicates of the baseline arm failed (diverged with seed 2"
     for shown in (run_stage(one_diverged, "summary").stdout, one_diverged.read("report/index.html").decode()):
         assert said in " ".join(shown.split())
+    assert "The line is the mean over the seeds that did not diverge" in one_diverged.read("report/index.html").decode()
 
 
 REPLICATES, TESTED = 12, 200

@@ -1,7 +1,9 @@
 """The report page: what stands on it, and in which order."""
 
 import base64
+import json
 from dataclasses import dataclass
+from operator import methodcaller
 from pathlib import Path
 
 import pandas as pd
@@ -150,10 +152,11 @@ def chart_sections(results: Results, files: ResultFiles) -> list[Section]:
     weight_change = {arm: evaluation.relative_weight_change.arm(arm).mean for arm in ARMS}
     cka = {arm: evaluation.linear_cka.arm(arm).mean for arm in ARMS}
     classes = list(results.prepare.classes)
+    seeds = tables.seeds_with_checkpoints(results)
     return [
         draw_section(
             "Learning curves",
-            "The line is the mean over the seeds, the band is one standard deviation to each side. Training metrics "
+            f"The line is the mean over {seeds}, the band is one standard deviation to each side. Training metrics "
             "are counted while the network learns.",
             [
                 learning_curves(files.curves, split, metric)
@@ -172,7 +175,7 @@ def chart_sections(results: Results, files: ResultFiles) -> list[Section]:
             "How far each layer group changed",
             "First the weights: the norm of their change over that of the first weights. Then what they make of "
             "some images: linear CKA of the features before and after training; 1 means the same up to rotation and "
-            "scale. Means over the seeds.",
+            f"scale. Means over {seeds}.",
             [
                 group_marks(weight_change, "relative weight change"),
                 group_marks(cka, "linear CKA", logarithmic=False),
@@ -234,10 +237,15 @@ def trained_with(results: Results) -> dict[str, str]:
     return {f"trained with, {arm}": text for arm, text in described.items()}
 
 
-def shown_params(params: Params) -> dict[str, object]:
-    """Return every parameter that made the result, by its dotted name."""
+def shown_params(params: Params) -> dict[str, str]:
+    """Return every parameter that made the result, by its dotted name, as params.yaml may have it."""
     flat = pd.json_normalize(params.model_dump(exclude=set(NOT_OF_THE_RESULT))).iloc[0].items()
-    return {str(key): without_folders(value) if key in PATH_PARAMS else value for key, value in flat}
+    return {str(key): _as_yaml(without_folders(value) if key in PATH_PARAMS else value) for key, value in flat}
+
+
+def _as_yaml(value: object) -> str:
+    """Return a value as YAML has it, which reads all JSON; numbers may be NumPy's."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=methodcaller("item"))
 
 
 def without_folders(value: object) -> object:

@@ -31,6 +31,7 @@ from stages.params import ARMS, Arm, Metric, Split
 PAGE = Path("report/index.html")
 MINUS = "−"
 MIN_FOR_BOUND = 2
+MILLION = 1e6
 SMALLEST_P = 1e-6  # that metrics/evaluation.json can hold
 
 
@@ -193,10 +194,16 @@ def failures_sentence(results: Results) -> str:
     return f"{', '.join(told)}.{counts_as}"
 
 
+def seeds_with_checkpoints(results: Results) -> str:
+    """Return over which seeds means go that need a network trained to its end: one that diverged has none."""
+    some_diverged = any(results.evaluation.failures.arm(arm).diverged for arm in ARMS)
+    return "the seeds that did not diverge" if some_diverged else "the seeds"
+
+
 def guessing_sentence(results: Results) -> str:
     """Return which arms are no better than guessing by their validation loss; nothing where both are."""
     guessing = math.log(len(results.prepare.classes))
-    losses = {arm: results.training[arm].mean["val_loss"] for arm in ARMS}
+    losses = {arm: results.evaluation.val.arm(arm).mean["loss"] for arm in ARMS}  # the one that the tables show
     # What six digits do not tell apart is as good as guessing, and no worse.
     worse = {arm: loss for arm, loss in losses.items() if float(f"{loss:.6g}") > float(f"{guessing:.6g}")}
     if not worse:
@@ -607,14 +614,19 @@ def _describe_rates(rates: dict[str, float]) -> str:
 
 
 def _single(value: float, write: Write) -> str:
-    return f"{100 * value:.1f} %" if write is percent else f"{value:.3f}"
+    return f"{100 * value:.1f} %" if write is percent else _fixed(value, 3)
 
 
 def _with_spread(summary: Summary, metric: str, scale: float, digits: int, unit: str, signed: bool) -> str:
     mean, std = round(summary.mean[metric] * scale, digits) + 0.0, summary.std[metric]  # never −0
     sign = "+" if signed else ""
-    text = f"{mean:{sign}.{digits}f}" + ("" if std is None else f" ± {std * scale:.{digits}f}") + unit
+    text = _fixed(mean, digits, sign) + ("" if std is None else f" ± {_fixed(std * scale, digits)}") + unit
     return text.replace("-", MINUS)
+
+
+def _fixed(value: float, digits: int, sign: str = "") -> str:
+    """Return a number with so many decimals; from a million on its three first digits, as weights that blew up have."""
+    return f"{value:{sign}.{digits}f}" if abs(value) < MILLION else f"{value:{sign}.3g}"
 
 
 METRIC_NAMES: dict[Metric, str] = {

@@ -1,9 +1,12 @@
 import re
 from dataclasses import replace
+from functools import reduce
+from operator import getitem
 
 import numpy as np
 import pandas as pd
 import pytest
+from ruamel.yaml import YAML
 
 from stages.aggregate import summarize_replicates
 from stages.data.store import Prepared
@@ -19,7 +22,7 @@ from stages.metrics_files import (
     TrainingMetrics,
     failure_bound,
 )
-from stages.params import ARMS, HIGHER_IS_BETTER, SPLITS, Goal
+from stages.params import ARMS, HIGHER_IS_BETTER, SPLITS, Goal, load_params
 from stages.reporting.charts import (
     as_specification,
     as_svg,
@@ -36,7 +39,7 @@ from stages.reporting.charts import (
 )
 from stages.reporting.disagreements import MAX_SHOWN, find_disagreements
 from stages.reporting.markdown import markdown_table
-from stages.reporting.page import class_table
+from stages.reporting.page import class_table, shown_params
 from stages.reporting.tables import (
     Results,
     checks_table,
@@ -45,6 +48,7 @@ from stages.reporting.tables import (
     failures_sentence,
     goal_sentence,
     goal_table,
+    group_table,
     guessing_sentence,
     looks_sentence,
     looks_table,
@@ -54,8 +58,10 @@ from stages.reporting.tables import (
     plan_table,
     replicates_for,
     result_table,
+    seeds_with_checkpoints,
     verdict_sentence,
 )
+from tests.conftest import ROOT
 
 TRAINED = {
     "baseline": {
@@ -202,6 +208,31 @@ def test_the_table_has_an_interval_of_every_metric_that_may_decide_and_how_many_
     assert len(set(names)) == len(names)
     failed = row(results, "replicates that failed")
     assert (failed["baseline"], failed["differential"]) == ("1 of 2", "0 of 2")
+
+
+def test_means_that_need_a_trained_network_are_not_said_to_be_of_one_that_diverged():
+    assert seeds_with_checkpoints(build_results()) == "the seeds"
+    failures = {"baseline": {"collapsed": [1]}, "differential": {"diverged": [2]}}
+    assert seeds_with_checkpoints(build_results(failures=failures)) == "the seeds that did not diverge"
+
+
+def test_what_blew_up_has_three_digits_in_tables_instead_of_twenty_two():
+    results = build_results()
+    change = results.evaluation.relative_weight_change
+    baseline = change.baseline.model_copy(update={"mean": {**change.baseline.mean, "stem": 8.397127771775007e21}})
+    evaluation = results.evaluation.model_copy(
+        update={"relative_weight_change": change.model_copy(update={"baseline": baseline})}
+    )
+    stem = group_table(replace(results, evaluation=evaluation))[0]
+    assert (stem["group"], stem["arm"], stem["weight_change"]) == ("stem", "baseline", "8.4e+21 ± 0.000")
+
+
+def test_parameters_are_shown_as_params_yaml_may_have_them():
+    params = load_params(ROOT / "params.yaml")
+    shown, yaml = shown_params(params), YAML(typ="safe")
+    assert shown["data.table"] == "null"
+    for name, text in shown.items():
+        assert yaml.load(text) == reduce(getitem, name.split("."), params.model_dump())
 
 
 def test_the_goal_has_its_thresholds_values_and_replicates():
@@ -459,23 +490,30 @@ def test_of_an_unstable_arm_the_page_says_which_to_mend():
     )
 
 
+def with_val_losses(**losses):
+    """Results whose replicates have these validation losses on average, as `evaluate` scored them."""
+    results = build_results()
+    val = results.evaluation.val
+    arms = {
+        arm: val.arm(arm).model_copy(update={"mean": {**val.arm(arm).mean, "loss": losses.get(arm, 0.1)}})
+        for arm in ARMS
+    }
+    return replace(results, evaluation=results.evaluation.model_copy(update={"val": val.model_copy(update=arms)}))
+
+
 def test_a_loss_worse_than_that_of_guessing_is_told_whatever_the_verdict():
     assert guessing_sentence(build_results()) == ""
-    results = build_results()
-    mean = {**results.training["baseline"].mean, "val_loss": 31.4}
-    training = {**results.training, "baseline": results.training["baseline"].model_copy(update={"mean": mean})}
-    assert guessing_sentence(replace(results, training=training)).startswith(
+    assert guessing_sentence(with_val_losses(baseline=31.4)).startswith(
         "The validation loss is 31.4 in the baseline arm, where guessing has 0.693 (ln C): "
     )
 
 
-def with_val_losses(**losses):
-    results = build_results()
-    training = {
-        arm: of_arm.model_copy(update={"mean": {**of_arm.mean, "val_loss": losses.get(arm, 0.1)}})
-        for arm, of_arm in results.training.items()
-    }
-    return replace(results, training=training)
+def test_the_loss_that_is_worse_than_guessing_is_the_one_of_the_tables():
+    # that of the last epoch is of float32's logits, and has no bound where they are huge
+    results = with_val_losses(baseline=31.4)
+    mean = {**results.training["baseline"].mean, "val_loss": 4.5e9}
+    training = {**results.training, "baseline": results.training["baseline"].model_copy(update={"mean": mean})}
+    assert "31.4 in the baseline arm" in guessing_sentence(replace(results, training=training))
 
 
 @pytest.mark.parametrize(
