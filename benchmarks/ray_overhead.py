@@ -99,7 +99,7 @@ def report(workers: int, turns: list[list[Turn]]) -> None:
         f"{ratios(turns, seconds)}"
         for word, seconds in {"each further replicate": BY_REPLICATE, "the whole turn": BY_TURN}.items()
     ]
-    print(f"{workers} workers: {'; '.join(told)}", flush=True)
+    print(f"{workers} worker{'' if workers == 1 else 's'}: {'; '.join(told)}", flush=True)
 
 
 def medians(turns: list[list[Turn]], seconds: Callable[[Turn], float]) -> dict[str, float]:
