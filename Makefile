@@ -79,8 +79,10 @@ test: setup ## Run the tests that every change needs
 test-slow: for-every-test ## Run the tests that `make test` leaves out
 	$(PYTEST) -m slow --durations 25
 
-test-all: for-every-test ## Run every test, with more examples of each law
-	$(PYTEST) --hypothesis-profile thorough
+PROFILE := thorough
+
+test-all: for-every-test ## Run every test, with more examples of each law; PROFILE=quick with as many as `make test`
+	$(PYTEST) --hypothesis-profile $(PROFILE) --durations 25
 
 # As the machine is, without AVX-512, and with the arithmetic that every processor has.
 test-processors: setup ## Run `make test` under other instruction sets of the processor

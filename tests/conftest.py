@@ -89,6 +89,13 @@ def set_params(folder: Path, changes: dict[str, object]) -> None:
     yaml.dump(content, folder / "params.yaml")
 
 
+def environment_of_user() -> dict[str, str]:
+    """Return the environment of a user whose .venv is active, and not the one of the `make` that runs the tests."""
+    of_make = ("MAKEFLAGS", "MAKELEVEL")  # with which another one says which folder it enters
+    kept = {name: value for name, value in os.environ.items() if name not in of_make}
+    return {**kept, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": ""}
+
+
 class Project:
     """A clone of the project in a folder of its own, and the commands that a user types there."""
 
@@ -96,10 +103,9 @@ class Project:
         self.folder = folder
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": ""}
-        for of_make in ("MAKEFLAGS", "MAKELEVEL"):  # under which it would say which folder it enters
-            environment.pop(of_make, None)
-        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment_of_user(), capture_output=True, text=True, check=False
+        )
         if check and done.returncode:
             pytest.fail(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done
@@ -109,7 +115,7 @@ class Project:
         program, terminal = pty.fork()
         if program == 0:
             os.chdir(self.folder)
-            os.execvp(command[0], command)
+            os.execvpe(command[0], command, environment_of_user())
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
         shown = b""
         with contextlib.suppress(OSError):  # how Linux says that the program has ended

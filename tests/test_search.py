@@ -298,8 +298,7 @@ def kill_after(project, trials, number=signal.SIGKILL):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(("workers", "number"), [(1, signal.SIGKILL), (2, signal.SIGTERM)])
 def test_a_search_that_is_ended_in_the_middle_comes_to_the_same_bytes(long_by_one, project, workers, number):
     set_params(project.folder, {**LONG, "train.workers": workers})
     for trials in (1, 2):

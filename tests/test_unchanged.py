@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from stages.unchanged import changed_since_run
-from tests.conftest import ROOT, TINY, Project, build_once, clone_project, one_line_of, set_params
+from tests.conftest import ROOT, Project, one_line_of, set_params
 from tests.test_interruptions import start, wait_for_state
 
 # What each stage calls when its work is done and nothing is written yet, and a parameter that it reads.
@@ -81,24 +81,12 @@ def test_what_was_written_before_arms_recorded_their_parameters_is_compared(proj
     assert run_stage(project, "evaluate").returncode == 0
 
 
-@pytest.fixture
-def reproduced_long(tmp_path_factory, tmp_path):
-    """A reproduced experiment whose arms take a while to train, and whose finished replicates are kept."""
-
-    def reproduce(folder):
-        kept = {"replicate_store.max_gib": 1, "resume.save_every_minutes": 1e-9, "train.epochs": 40}
-        project = clone_project(folder, {**TINY, **kept})
-        project.run("dvc", "repro")
-        project.commit("Its results")
-
-    return Project(build_once(tmp_path_factory, "reproduced-long", reproduce)).copy_to(tmp_path / "clone")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("while_training", ["baseline", "differential"])
-def test_a_second_experiment_in_another_terminal_never_lends_its_rates_to_the_first(reproduced_long, while_training):
+def test_a_second_experiment_in_another_terminal_never_lends_its_rates_to_the_first(project, while_training):
     """It is busy, but has rewritten params.yaml: the first says so, and `dvc repro` goes on with what it kept."""
-    project = reproduced_long
+    set_params(project.folder, {"replicate_store.max_gib": 1, "resume.save_every_minutes": 1e-9, "train.epochs": 40})
+    project.commit("Arms that take a while to train, and whose finished replicates are kept")
     first = start(project, "dvc", "exp", "run", "-S", "lr.head=0.05", "-S", "optimizer.momentum=0.8")
     wait_for_state(project, while_training)
     second = project.run("dvc", "exp", "run", "-S", "lr.head=0.02", check=False)

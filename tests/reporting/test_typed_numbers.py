@@ -62,7 +62,7 @@ def written_as(value):
     return {f"{scale * size:{form}}" for scale in (1, 100) for form in formats}
 
 
-@pytest.mark.parametrize("run", ["reproduced", "reproduced_with_real_network"])
+@pytest.mark.parametrize("run", ["reproduced", pytest.param("reproduced_with_real_network", marks=pytest.mark.slow)])
 def test_every_number_in_a_sentence_of_the_page_is_in_the_data(run, request):
     project = request.getfixturevalue(run)
     data = [project.read_json(str(path.relative_to(project.folder))) for path in project.folder.glob("metrics/*.json")]

@@ -286,7 +286,7 @@ def wait_for_the_end_of(processes):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "whom"),
-    [("SIGINT", "the parent"), ("SIGTERM", "the parent"), ("SIGINT", "the whole group, as a terminal does")],
+    [("SIGTERM", "the parent"), ("SIGINT", "the whole group, as a terminal does")],
 )
 def test_a_signal_saves_the_state_of_every_task(project, name, whom):
     before, number = outputs(project), signal.Signals[name]

@@ -152,8 +152,9 @@ def goes_on(project, before):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize("whom", ["the parent", "the whole group, as a terminal does"])
+@pytest.mark.parametrize(
+    ("name", "whom"), [("SIGTERM", "the parent"), ("SIGINT", "the whole group, as a terminal does")]
+)
 def test_a_signal_saves_the_state_of_every_worker(long_project, name, whom):
     before, number = outputs(long_project), signal.Signals[name]
     running, workers = started_with_workers(long_project)
