@@ -2,8 +2,10 @@
 
 import importlib
 import json
+import os
 import re
 import shutil
+import signal
 
 import pytest
 
@@ -85,11 +87,13 @@ def test_what_was_written_before_arms_recorded_their_parameters_is_compared(proj
 @pytest.mark.parametrize("while_training", ["baseline", "differential"])
 def test_a_second_experiment_in_another_terminal_never_lends_its_rates_to_the_first(project, while_training):
     """It is busy, but has rewritten params.yaml: the first says so, and `dvc repro` goes on with what it kept."""
-    set_params(project.folder, {"replicate_store.max_gib": 1, "resume.save_every_minutes": 1e-9, "train.epochs": 40})
+    set_params(project.folder, {"replicate_store.max_gib": 1, "resume.save_every_minutes": 1e-9, "train.epochs": 20})
     project.commit("Arms that take a while to train, and whose finished replicates are kept")
     first = start(project, "dvc", "exp", "run", "-S", "lr.head=0.05", "-S", "optimizer.momentum=0.8")
     wait_for_state(project, while_training)
+    os.killpg(first.pid, signal.SIGSTOP)  # else it might come to its end before the second has begun
     second = project.run("dvc", "exp", "run", "-S", "lr.head=0.02", check=False)
+    os.killpg(first.pid, signal.SIGCONT)
     assert second.returncode != 0
     assert "is busy" in second.stderr
     printed, told = first.communicate()
