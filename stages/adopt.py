@@ -1,8 +1,8 @@
 """Write the rates that a search found into params.yaml, so that the main pipeline confirms them with fresh seeds.
 
 lr.uniform becomes the single rate that the study chose, lr.backbone and lr.head its pair, and what the study sets,
-such as the optimizer, is set. Then `dvc repro` trains both on images and with seeds that the search never saw: its
-verdict is about these two chosen settings.
+such as the optimizer, is set. Then `dvc repro` trains both with seeds, and tests them on images, that the search
+never saw: its verdict is about these two chosen settings.
 """
 
 import argparse

@@ -160,7 +160,7 @@ def _read_table(path: Path) -> pd.DataFrame:
     except FileNotFoundError:
         raise UserError(f"data.table: {path} is missing; put it there, or name another") from None
     except Exception as error:  # the readers raise many kinds at damaged files
-        anew = "save it anew" + (", with commas between the columns" if reader is _read_csv else "")
+        anew = "save it anew" + (", in UTF-8 and with commas between the columns" if reader is _read_csv else "")
         raise UserError(f"data.table: {path} cannot be read as a table: {first_line(error)}; {anew}") from None
     for column in map(str, read):
         meant = column.strip().lower()

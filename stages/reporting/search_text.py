@@ -93,7 +93,7 @@ def repeats_sentence(repeats: RepeatsAnswer) -> str:
         )
     metric = f"test {METRIC_NAMES[repeats.metric]}"
     searches = f"In {count} independent searches of {repeats.trials} trials an arm"
-    how = "the winners, retrained with fresh seeds on images that no search saw, differ"
+    how = "the winners, trained anew with fresh seeds and tested on images that no search saw, differ"
     if found is None:
         return f"{searches}, the winners cannot be told apart: there is one search."
     by = f"by {signed_difference(found, repeats.metric)} of {metric} (two rates − one)"

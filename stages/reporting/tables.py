@@ -229,14 +229,14 @@ def conditions_sentence(results: Results) -> str:
     )
     if verdict.low is None:
         return (
-            f"The verdict has no interval, so it counts no chance: neither which images and first weights a replicate "
-            f"drew, nor which test images there were.{failed}"
+            f"The verdict has no interval, so it counts no chance: neither of the replicates' first weights, batches "
+            f"and images, nor of which test images there were.{failed}"
         )
     tuned = " Whether either arm would do better with rates of its own choice, it does not say."
     return (
-        f"The interval counts which training images, first weights and batches a replicate drew ({drawn}), and which "
-        f"test images there were, {groups}. It cannot count other pools of images, data sets, networks or lengths of "
-        f"training: the verdict is about these rates on this pool.{failed}{tuned}"
+        f"The interval counts the first weights and batches of each replicate, its training images where it draws its "
+        f"own ({drawn}), and which test images there were, {groups}. It cannot count other pools of images, data sets, "
+        f"networks or lengths of training: the verdict is about these rates on this pool.{failed}{tuned}"
     )
 
 
@@ -318,11 +318,17 @@ def _shown(planned: PlannedInterval, metric: Metric) -> str:
 
 
 def plan_sentence(results: Results) -> str:
-    """Return what "none" in the table of the plan means; nothing where it does not stand there."""
-    metric = results.evaluation.verdict.metric
-    if all(planned.shown_high <= LARGEST[metric] for planned in results.evaluation.plan):
-        return ""
-    return f'Where it says "none", no difference that test {METRIC_NAMES[metric]} can have would be shown.'
+    """Return what is to be known of the table of the plan: what its ranges leave out, and what "none" means there."""
+    metric, plan = results.evaluation.verdict.metric, results.evaluation.plan
+    told = []
+    if any(planned.half_width_low == planned.half_width_high for planned in plan):
+        told.append(
+            "Where both ends of a range are equal, the replicates differed less than their test images alone would "
+            "make them differ: then images are all that is counted, and the range knows no chance."
+        )
+    if any(planned.shown_high > LARGEST[metric] for planned in plan):
+        told.append(f'Where it says "none", no difference that test {METRIC_NAMES[metric]} can have would be shown.')
+    return " ".join(told)
 
 
 def _plain_number(value: float, metric: Metric) -> str:
@@ -400,12 +406,16 @@ def goal_sentence(results: Results) -> str:
     counted = results.evaluation.training.interval["overfitting_gap"]
     in_eval_mode = results.evaluation.eval_mode.interval["overfitting_gap"]
     return (
-        f"The differential arm {'meets' if goal.met else 'does not meet'} the goal in the mean; {meeting} of "
-        f"{_replicates(total)} {'meets' if meeting == 1 else 'meet'} it. Its overfitting gap less the baseline's is "
+        f"The differential arm {'meets' if goal.met else 'does not meet'} the goal in the mean; "
+        f"{_meeting(meeting, total)}. Its overfitting gap less the baseline's is "
         f"{points(counted.estimate)} points{_in_brackets(counted)} where training accuracy is counted while training, "
         f"and {points(in_eval_mode.estimate)}{_in_brackets(in_eval_mode)} where it is measured in evaluation mode "
         f"({_note_on_intervals([counted, in_eval_mode])})."
     )
+
+
+def _meeting(meeting: int, total: int) -> str:
+    return f"{meeting} of {_replicates(total)} {'meets' if 1 in {meeting, total} else 'meet'} it"
 
 
 def _note_on_intervals(found: list[Interval]) -> str:
@@ -424,8 +434,7 @@ def goal_table(results: Results) -> list[dict[str, str]]:
 
     def cell(metric: GoalMetric) -> str:
         met, meeting = "met" if metric.met else "not met", metric.replicates_meeting
-        meet = "meets" if meeting == 1 else "meet"
-        return f"{100 * metric.value:.1f} %: {met} in the mean; {meeting} of {_replicates(total)} {meet} it"
+        return f"{100 * metric.value:.1f} %: {met} in the mean; {_meeting(meeting, total)}"
 
     return [
         {

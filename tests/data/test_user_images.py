@@ -393,12 +393,12 @@ def test_a_split_that_is_none_is_refused(table):
         (
             "labels.csv",
             b"path,label\ncats/1.png,cat,train\n",
-            "a row has more cells than the header; save it anew, with commas between the columns",
+            "a row has more cells than the header; save it anew, in UTF-8 and with commas between the columns",
         ),
         (
             "labels.csv",
             b"path;label\ncats/1.png;0,5\ndogs/1.png;1,5\n",
-            "a row has more cells than the header; save it anew, with commas between the columns",
+            "a row has more cells than the header; save it anew, in UTF-8 and with commas between the columns",
         ),
         (
             "labels.csv",
@@ -406,7 +406,7 @@ def test_a_split_that_is_none_is_refused(table):
             r"data.table: cats\1.png and 1 more: write / between folders and file, as in cats/1.png",
         ),
         ("labels.csv", b'path,label\n"1.png,cat\n', "cannot be read as a table"),
-        ("labels.csv", b"path,label\n\xff\xfe.png,cat\n", "cannot be read as a table"),
+        ("labels.csv", b"path,label\n\xff\xfe.png,cat\n", "save it anew, in UTF-8 and with commas between the columns"),
         ("labels.csv", b"path,label\n", "labels.csv has no rows: list images of two classes at least"),
         ("labels.csv", b"path,label,split\n\n\n", "labels.csv has no rows: list"),
         ("labels.csv", b"path,label\ncats/1.png,\n", "labels.csv has no label in any row: list"),

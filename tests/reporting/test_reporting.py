@@ -289,6 +289,7 @@ def test_the_goal_sentence_has_both_gaps_with_their_intervals():
     assert "where training accuracy is counted while training, and −13.5 (−" in said
     assert said.endswith("(95 % intervals, not the verdict's).")
     alone = goal_sentence(build_results(seeds=[1], **UNKNOWN))
+    assert re.search(r"mean; [01] of 1 replicate meets it\.", alone)
     assert "is −14.0 points where training accuracy is counted while training, and −14.0 where" in alone
     assert alone.endswith("(no interval: one replicate says nothing of the chance between replicates).")
 
@@ -417,6 +418,10 @@ def test_the_conditions_say_what_the_interval_counts_and_what_it_cannot():
     assert "(the same 30 test images), and which test images there were, as if each were drawn by itself." in said
     assert "It cannot count other pools of images" in said
     assert said.endswith("Whether either arm would do better with rates of its own choice, it does not say.")
+
+
+def test_the_conditions_hold_where_every_replicate_trains_on_the_same_images():
+    assert "its training images where it draws its own" in conditions_sentence(build_results())
 
 
 def test_the_conditions_know_folds_and_groups():
@@ -643,6 +648,14 @@ def test_a_plan_promises_nothing_that_cannot_be():
                                 100, 1)  # fmt: skip
     drawn = chart.data
     assert drawn[["low", "half-width", "high"]].to_numpy().tolist() == [pytest.approx([54.5, 82.7, 100])]
+
+
+def test_a_plan_whose_ranges_have_no_width_says_that_they_know_no_chance():
+    """As where the replicates of one round of folds happen to agree."""
+    same = {"half_width_low": 0.161, "half_width": 0.161, "half_width_high": 0.161, "shown_high": 0.3}
+    said = plan_sentence(build_results(plan=[{**WIDE, **same}]))
+    assert said.startswith("Where both ends of a range are equal, the replicates differed less than their test images")
+    assert "none" not in said
 
 
 def test_of_a_loss_any_difference_can_be():
