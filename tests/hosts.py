@@ -1,11 +1,13 @@
 """Several hosts on this machine, each with a name, an address, processes, /tmp and /run of its own, on one network.
 
-They are namespaces of Linux (`man 7 namespaces`), which root may make, and share the rest of the disk.
+They are namespaces of Linux (`man 7 namespaces`), which root may make, and share the rest of the disk, and the .venv
+wherever it is, for a clone may be under /tmp.
 """
 
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,11 +22,13 @@ BOOT = """
 set -e
 hostname "$1"
 mount -t tmpfs tmpfs /run
-mkdir /run/disk
+mkdir /run/disk /run/python
 mount --bind "$3" /run/disk
+mount --bind "$5" /run/python
 mount -t tmpfs tmpfs /tmp
-mkdir -p "$4"
+mkdir -p "$4" "$5"
 mount --bind /run/disk "$4"
+mount --bind /run/python "$5"
 printf '127.0.0.1 localhost\n%s' "$2" > /run/hosts
 mount --bind /run/hosts /etc/hosts
 echo ready
@@ -102,7 +106,7 @@ def hosts(folder: Path, **disks: Path) -> Iterator[list[Host]]:
 def _host(name: str, addresses: dict[str, str], switch: str, disk: Path, folder: Path) -> Iterator[Host]:
     """Start a host, and plug it into a switch."""
     known = "".join(f"{address} {other}\n" for other, address in addresses.items())
-    boot = ("sh", "-c", BOOT, "boot", name, known, str(disk), str(folder))
+    boot = ("sh", "-c", BOOT, "boot", name, known, str(disk), str(folder), sys.prefix)
     with subprocess.Popen([*UNSHARED, *boot], stdout=subprocess.PIPE) as power:
         host = Host(name, addresses[name], power)
         try:
