@@ -7,13 +7,21 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from stages.data.batches import batch_sizes
 from stages.data.store import open_prepared, open_splits
-from tests.conftest import PATIENCE, ROOT, TINY, Project, build_once, clone_project, wait_for_end_of_group
+from tests.conftest import (
+    PATIENCE,
+    ROOT,
+    TINY,
+    Project,
+    build_once,
+    clone_project,
+    environment_of_user,
+    wait_for_end_of_group,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -40,13 +48,7 @@ def results(project):
 
 def start(project, *command, shell=None):
     """Start a command in a process group of its own, as a terminal does; DVC runs its stages by a shell."""
-    shell = {"SHELL": shell} if shell else {}
-    environment = {
-        **os.environ,
-        **shell,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": "",
-    }
+    environment = {**environment_of_user(), **({"SHELL": shell} if shell else {})}
     return subprocess.Popen(
         command, cwd=project.folder, env=environment, start_new_session=True, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -189,15 +189,17 @@ def failures_sentence(results: Results) -> str:
         ]
         counted = f"{len(failures.of(arm))} of {_replicates(total)} of the {arm} arm failed"
         told.append(f"{counted} ({'; '.join(kinds)})" if kinds else counted)
-    some_diverged = any(failures.arm(arm).diverged for arm in ARMS)
-    counts_as = " A replicate that diverged counts as the majority class, with a loss of ln C." if some_diverged else ""
-    return f"{', '.join(told)}.{counts_as}"
+    counts_as = " A replicate that diverged counts as the majority class, with a loss of ln C."
+    return f"{', '.join(told)}.{counts_as if _some_diverged(results) else ''}"
 
 
 def seeds_with_checkpoints(results: Results) -> str:
     """Return over which seeds means go that need a network trained to its end: one that diverged has none."""
-    some_diverged = any(results.evaluation.failures.arm(arm).diverged for arm in ARMS)
-    return "the seeds that did not diverge" if some_diverged else "the seeds"
+    return "the seeds that did not diverge" if _some_diverged(results) else "the seeds"
+
+
+def _some_diverged(results: Results) -> bool:
+    return any(results.evaluation.failures.arm(arm).diverged for arm in ARMS)
 
 
 def guessing_sentence(results: Results) -> str:
@@ -234,9 +236,9 @@ def conditions_sentence(results: Results) -> str:
         )
     tuned = " Whether either arm would do better with rates of its own choice, it does not say."
     return (
-        f"The interval counts the first weights and batches of each replicate, its training images where it draws its "
-        f"own ({drawn}), and which test images there were, {groups}. It cannot count other pools of images, data sets, "
-        f"networks or lengths of training: the verdict is about these rates on this pool.{failed}{tuned}"
+        f"The interval counts what each replicate drew: its training images where it draws its own, first weights and "
+        f"batches ({drawn}), and which test images there were, {groups}. It cannot count other pools of images, data "
+        f"sets, networks or lengths of training: the verdict is about these rates on this pool.{failed}{tuned}"
     )
 
 
@@ -324,7 +326,7 @@ def plan_sentence(results: Results) -> str:
     if any(planned.half_width_low == planned.half_width_high for planned in plan):
         told.append(
             "Where both ends of a range are equal, the replicates differed less than their test images alone would "
-            "make them differ: then images are all that is counted, and the range knows no chance."
+            "make them differ. Then the images alone are counted, and how uncertain that is the range does not show."
         )
     if any(planned.shown_high > LARGEST[metric] for planned in plan):
         told.append(f'Where it says "none", no difference that test {METRIC_NAMES[metric]} can have would be shown.')

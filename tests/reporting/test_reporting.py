@@ -220,10 +220,8 @@ def test_what_blew_up_has_three_digits_in_tables_instead_of_twenty_two():
     results = build_results()
     change = results.evaluation.relative_weight_change
     baseline = change.baseline.model_copy(update={"mean": {**change.baseline.mean, "stem": 8.397127771775007e21}})
-    evaluation = results.evaluation.model_copy(
-        update={"relative_weight_change": change.model_copy(update={"baseline": baseline})}
-    )
-    stem = group_table(replace(results, evaluation=evaluation))[0]
+    blew_up = with_evaluation(results, relative_weight_change=change.model_copy(update={"baseline": baseline}))
+    stem = group_table(blew_up)[0]
     assert (stem["group"], stem["arm"], stem["weight_change"]) == ("stem", "baseline", "8.4e+21 ± 0.000")
 
 
@@ -503,7 +501,7 @@ def with_val_losses(**losses):
         arm: val.arm(arm).model_copy(update={"mean": {**val.arm(arm).mean, "loss": losses.get(arm, 0.1)}})
         for arm in ARMS
     }
-    return replace(results, evaluation=results.evaluation.model_copy(update={"val": val.model_copy(update=arms)}))
+    return with_evaluation(results, val=val.model_copy(update=arms))
 
 
 def test_a_loss_worse_than_that_of_guessing_is_told_whatever_the_verdict():
@@ -650,7 +648,7 @@ def test_a_plan_promises_nothing_that_cannot_be():
     assert drawn[["low", "half-width", "high"]].to_numpy().tolist() == [pytest.approx([54.5, 82.7, 100])]
 
 
-def test_a_plan_whose_ranges_have_no_width_says_that_they_know_no_chance():
+def test_a_plan_whose_ranges_have_no_width_says_what_they_do_not_show():
     """As where the replicates of one round of folds happen to agree."""
     same = {"half_width_low": 0.161, "half_width": 0.161, "half_width_high": 0.161, "shown_high": 0.3}
     said = plan_sentence(build_results(plan=[{**WIDE, **same}]))
